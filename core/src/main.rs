@@ -1,0 +1,3 @@
+//! The `neuroloom` program.
+
+fn main() {}

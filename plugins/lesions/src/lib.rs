@@ -1,0 +1,1 @@
+//! Lesions: filters candidates and measures what remains.

@@ -1,0 +1,1 @@
+//! Registration: brings images onto one grid.

@@ -1,0 +1,1 @@
+//! Reports: one page that holds a case.

@@ -1,0 +1,1 @@
+//! Segmentation by the 2.5D GoogLeNet.

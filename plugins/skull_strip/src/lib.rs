@@ -1,0 +1,1 @@
+//! Skull strip: finds the brain of a head image.

@@ -1,0 +1,1 @@
+//! Small arithmetic on volumes.

@@ -1,0 +1,84 @@
+//! Opens a plugin library with `libloading` and lets `abi_stable` compare its layout with ours.
+
+use crate::{LoggerObject, OperatorObject, PluginModuleRef};
+use abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL};
+use std::path::Path;
+
+/// A library that was opened and whose layout agrees. It is never unloaded: its threads, thread-locals and vtables live on.
+#[derive(Clone, Copy)]
+pub struct Plugin {
+    module: PluginModuleRef,
+}
+
+/// Why a library could not be opened: one line, and all that is known.
+#[derive(Debug)]
+pub struct LoadError {
+    /// For the user.
+    pub summary: String,
+    /// For the debug log: abi_stable writes thousands of lines about one changed field.
+    pub detail: String,
+}
+
+impl LoadError {
+    fn of_loader(error: &libloading::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(inner) = cause {
+            text = inner.to_string();
+            cause = inner.source();
+        }
+        Self { summary: text.lines().next().unwrap_or_default().to_owned(), detail: text }
+    }
+
+    fn of_layout(error: &LibraryError) -> Self {
+        /// Characters of abi_stable's text that reach the user.
+        const SUMMARY_CHARS: usize = 240;
+        let text = error.to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let start = lines.iter().position(|line| line.starts_with("Error:")).unwrap_or(0);
+        let summary: String = lines[start..].join(" ").chars().take(SUMMARY_CHARS).collect();
+        Self { summary, detail: text }
+    }
+}
+
+/// Opens a library whose tag has been read already, and keeps it for the life of the process.
+///
+/// # Errors
+/// [`LoadError`] with the loader's reason (missing library or symbol, not an ELF file), or the first layout difference.
+pub fn open(path: &Path) -> Result<Plugin, LoadError> {
+    // SAFETY: the library's constructors run. The caller has read the tag: it is one of our plugins, from a trusted folder.
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| LoadError::of_loader(&error))?;
+    // SAFETY: the symbol is abi_stable's header, whose first bytes are checked by `upgrade` before anything else is read.
+    let header: AbiHeaderRef = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL) }
+        .map(|symbol| *symbol)
+        .map_err(|error| LoadError::of_loader(&error))?;
+    std::mem::forget(library);
+    let header = header.upgrade().map_err(|error| LoadError::of_layout(&error))?;
+    let module =
+        header.init_root_module::<PluginModuleRef>().map_err(|error| LoadError::of_layout(&error))?;
+    Ok(Plugin { module })
+}
+
+impl Plugin {
+    /// Sets up logging and the panic message inside the library.
+    pub fn attach(&self, logger: LoggerObject) {
+        self.module.attach()(logger);
+    }
+
+    /// JSON: the plugin's name and version, its operators; or a JSON error.
+    pub fn describe(&self) -> Result<String, String> {
+        self.module.describe()().into_result().map(Into::into).map_err(Into::into)
+    }
+
+    /// The interface of an operator with these settings and this wiring (all JSON).
+    pub fn interface(&self, operator: &str, settings: &str, wiring: &str) -> Result<String, String> {
+        let answer = self.module.interface()(operator.into(), settings.into(), wiring.into());
+        answer.into_result().map(Into::into).map_err(Into::into)
+    }
+
+    /// An operator ready to run, or a JSON error.
+    pub fn open(&self, operator: &str, settings: &str, place: &str) -> Result<OperatorObject, String> {
+        let answer = self.module.open()(operator.into(), settings.into(), place.into());
+        answer.into_result().map_err(Into::into)
+    }
+}

@@ -1,0 +1,1 @@
+//! Pure functions on volumes that two or more plugins use.
