@@ -1,1 +1,4 @@
 //! Pure functions on volumes that two or more plugins use.
+
+pub mod resample;
+pub mod smooth;
