@@ -1,1 +1,5 @@
 //! The Neuroloom engine.
+
+pub mod catalogue;
+pub mod fault;
+pub mod plan;
