@@ -1,4 +1,5 @@
 //! Pure functions on volumes that two or more plugins use.
 
+pub mod components;
 pub mod resample;
 pub mod smooth;
