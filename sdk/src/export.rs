@@ -323,7 +323,7 @@ macro_rules! export_plugin {
             pub static HEADER: $crate::abi::abi_stable::library::LibHeader = unsafe {
                 // SAFETY: `root` returns the very module type that is named here.
                 $crate::abi::abi_stable::library::LibHeader::from_constructor::<$crate::abi::PluginModuleRef>(
-                    $crate::abi::abi_stable::utils::Constructor(root),
+                    root,
                     $crate::abi::abi_stable::library::CheckTypeLayout::Yes,
                 )
             };
