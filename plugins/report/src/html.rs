@@ -1,0 +1,94 @@
+//! One self-contained HTML file from the report and its pictures.
+
+use crate::figures::{Figure, ImageFigures, LesionFigures};
+use crate::overlay;
+use crate::report::Report;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, context};
+use sdk::serde::Serialize;
+
+/// The page cannot be made from its templates: a bug, since both are part of this library.
+#[derive(Debug, thiserror::Error)]
+#[error("the page could not be made from its templates")]
+pub struct HtmlError(#[from] minijinja::Error);
+
+/// The pictures of a page; empty where nothing could or may be drawn.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(crate = "sdk::serde")]
+pub struct Pictures {
+    /// Axial slices over the whole brain.
+    pub mosaic: Vec<Figure>,
+    /// The largest lesions.
+    pub lesions: Vec<LesionFigures>,
+    /// Registered images against the reference.
+    pub registered: Vec<ImageFigures>,
+    /// The brain mask.
+    pub mask: Vec<Figure>,
+    /// Orientation and spacing of the grid they are drawn on.
+    pub grid: String,
+    /// What is drawn over the brain: `scores`, `accepted`, `below_size`, `truth`.
+    pub legend: Vec<&'static str>,
+}
+
+/// The templates; names end in `.html`, so that everything put into them is escaped.
+const TEMPLATES: [(&str, &str); 8] = [
+    ("page.html", include_str!("templates/page.html")),
+    ("parts.html", include_str!("templates/parts.html")),
+    ("summary.html", include_str!("templates/summary.html")),
+    ("lesions.html", include_str!("templates/lesions.html")),
+    ("pictures.html", include_str!("templates/pictures.html")),
+    ("quality.html", include_str!("templates/quality.html")),
+    ("plan.html", include_str!("templates/plan.html")),
+    ("methods.html", include_str!("templates/methods.html")),
+];
+
+/// Stops of the colour bar; every third has a number.
+const BAR_STOPS: usize = 10;
+
+/// A stop of the colour bar.
+#[derive(Clone, Debug, Serialize)]
+#[serde(crate = "sdk::serde")]
+struct Stop {
+    /// Place in percent of the bar's length.
+    percent: f64,
+    /// `#rrggbb`.
+    colour: String,
+    /// The score there.
+    score: String,
+}
+
+fn bar_stops(display_threshold: f64) -> Vec<Stop> {
+    let stop = |n: usize| {
+        let t = n as f64 / (BAR_STOPS - 1) as f64;
+        let [r, g, b] = overlay::score_colour(t);
+        let score = display_threshold + t * (1.0 - display_threshold);
+        Stop {
+            percent: (t * 1000.0).round() / 10.0,
+            colour: format!("#{r:02x}{g:02x}{b:02x}"),
+            score: format!("{score:.1}"),
+        }
+    };
+    (0..BAR_STOPS).map(stop).collect()
+}
+
+/// The page.
+///
+/// # Errors
+/// [`HtmlError`] if a template is at fault.
+pub fn page(report: &Report, pictures: &Pictures) -> Result<String, HtmlError> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text)?;
+    }
+    let bar = bar_stops(report.display_threshold);
+    let shown = context! {
+        report => Serde(report),
+        pictures => Serde(pictures),
+        bar => Serde(&bar),
+        css => include_str!("templates/page.css"),
+        js => include_str!("templates/page.js"),
+    };
+    Ok(environment.get_template("page.html")?.render(shown)?)
+}

@@ -1,0 +1,83 @@
+//! What a workflow can set about the page.
+
+use sdk::JsonSchema;
+use sdk::serde::{Deserialize, Serialize};
+
+/// Settings of `case_report`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(crate = "sdk::serde", deny_unknown_fields, default)]
+#[schemars(crate = "sdk::schemars")]
+pub struct Options {
+    /// Embed images beyond the brain mask, or without a mask at all. Such images can show a face.
+    pub embed_heads: bool,
+    /// How far beyond the brain mask images are shown, in mm.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub margin_mm: f64,
+    /// Network scores below this are not coloured. It is apart from the threshold that decides what a lesion is.
+    #[schemars(range(min = 0.01, max = 0.99))]
+    pub display_threshold: f64,
+    /// Axial slices in the mosaic.
+    #[schemars(range(min = 1, max = 40))]
+    pub mosaic_slices: usize,
+    /// Lesions that get their own pictures, largest first.
+    #[schemars(range(min = 0, max = 40))]
+    pub lesion_pictures: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            embed_heads: false,
+            margin_mm: 3.0,
+            display_threshold: 0.1,
+            mosaic_slices: 24,
+            lesion_pictures: 20,
+        }
+    }
+}
+
+/// A setting out of its range.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("setting `{name}` is {found}, outside {low} to {high}\nhint: {hint}")]
+pub struct OptionsError {
+    name: &'static str,
+    found: f64,
+    low: f64,
+    high: f64,
+    hint: &'static str,
+}
+
+impl Options {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`OptionsError`] for the first setting out of its range.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        let ranges = [
+            ("margin_mm", self.margin_mm, 0.0, 10.0, "a wide margin would show the face"),
+            ("display_threshold", self.display_threshold, 0.01, 0.99, "0.1 shows all but the background"),
+            ("mosaic_slices", self.mosaic_slices as f64, 1.0, 40.0, "more would make the page too large"),
+            ("lesion_pictures", self.lesion_pictures as f64, 0.0, 40.0, "more would make the page too large"),
+        ];
+        for (name, found, low, high, hint) in ranges {
+            if !(low..=high).contains(&found) {
+                return Err(OptionsError { name, found, low, high, hint });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_out_of_range_is_named_with_its_limit() {
+        let options = Options { margin_mm: 30.0, ..Options::default() };
+        let text = options.check().unwrap_err().to_string();
+        assert!(text.starts_with("setting `margin_mm` is 30, outside 0 to 10\nhint: "), "{text}");
+        assert!(Options { display_threshold: f64::NAN, ..Options::default() }.check().is_err());
+        assert_eq!(Options::default().check(), Ok(()));
+    }
+}
