@@ -1,0 +1,110 @@
+//! The C table between plugin `segment`, which links no libtorch, and its backend, which does.
+//!
+//! Two libraries meet here that may come from different builds, so everything is plain C layout, and the first field of
+//! [`Table`] is a version that never moves. Memory belongs to who made it: a [`Lent`] block, a [`Batch`] and a
+//! [`Message`] are the caller's and live for one call; a [`Session`] is the backend's until `close`.
+
+use std::marker::PhantomData;
+
+/// Version of this table. A backend of another version is refused.
+pub const VERSION: u32 = 1;
+/// The backend's library, without `lib` and `.so`.
+pub const LIBRARY: &str = "neuroloom_segment_torch";
+/// The one symbol of the backend: a function of type [`Entry`].
+pub const SYMBOL: &str = "neuroloom_segment_backend";
+
+/// Bytes that the caller lends for one call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Lent<'a> {
+    /// First byte; never null.
+    pub ptr: *const u8,
+    /// Number of bytes.
+    pub len: usize,
+    life: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Lent<'a> {
+    /// Lends these bytes.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { ptr: bytes.as_ptr(), len: bytes.len(), life: PhantomData }
+    }
+}
+
+/// A block of the caller into which a call writes UTF-8 text: why it failed, or what a user should know.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// First byte; never null.
+    pub ptr: *mut u8,
+    /// Bytes there are.
+    pub capacity: usize,
+    /// Bytes written.
+    pub len: usize,
+    life: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Message<'a> {
+    /// An empty message in this block.
+    pub const fn new(block: &'a mut [u8]) -> Self {
+        Self { ptr: block.as_mut_ptr(), capacity: block.len(), len: 0, life: PhantomData }
+    }
+}
+
+/// What a session is opened with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// A whole safetensors file.
+    pub weights: Lent<'a>,
+    /// `cpu`, `cuda:0` … or `auto`, UTF-8.
+    pub device: Lent<'a>,
+    /// Threads for work on the CPU, at least 1.
+    pub threads: usize,
+}
+
+/// Slices to score.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// `[batch, height, width, channel]`, channel fastest; never null.
+    pub stack: *const f32,
+    /// The four lengths of `stack`.
+    pub shape: [usize; 4],
+    /// `[batch, height, width]`, width fastest: where the logits go; never null.
+    pub logits: *mut f32,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Batch<'a> {
+    /// A batch; `None` if a length does not fit `shape`.
+    pub fn new(stack: &'a [f32], shape: [usize; 4], logits: &'a mut [f32]) -> Option<Self> {
+        let slices = shape[..3].iter().try_fold(1_usize, |size, &axis| size.checked_mul(axis))?;
+        let fits = logits.len() == slices && slices.checked_mul(shape[3]) == Some(stack.len());
+        fits.then_some(Self { stack: stack.as_ptr(), shape, logits: logits.as_mut_ptr(), life: PhantomData })
+    }
+}
+
+/// A network on a device; the backend's own.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Session {
+    opaque: [u8; 0],
+}
+
+/// What a backend offers. All functions catch their own panics and exceptions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// [`VERSION`]; read before anything else.
+    pub version: u32,
+    /// Opens a network. Null means failed, with the reason in the message; else the message may hold a note.
+    pub open: unsafe extern "C" fn(&Opening<'_>, &mut Message<'_>) -> *mut Session,
+    /// Scores slices. False means failed, with the reason in the message. One call at a time for a session.
+    pub logits: unsafe extern "C" fn(*mut Session, &Batch<'_>, &mut Message<'_>) -> bool,
+    /// Closes a session; it is not used again.
+    pub close: unsafe extern "C" fn(*mut Session),
+}
+
+/// Type of the function [`SYMBOL`].
+pub type Entry = extern "C" fn() -> &'static Table;

@@ -1,0 +1,276 @@
+//! A model's card: what its weights need, what they were trained on, and what must be said wherever they are used.
+//!
+//! The card is the `__metadata__` of a safetensors file: text for each key. Numbers, truth values and lists are written as
+//! JSON. Keys that are not known here are kept and shown, never acted upon.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What `format` must say.
+pub const FORMAT: &str = "neuroloom-segment-1";
+/// The one architecture there is.
+pub const ARCHITECTURE: &str = "googlenet-2.5d";
+/// Widths that make sense: from four channels nearly everywhere to four times the paper's.
+const WIDTHS: std::ops::RangeInclusive<f64> = 0.0625..=4.0;
+/// Slices that a stack may have.
+const MAX_SLICES: usize = 15;
+/// Sequences that a model may read.
+const MAX_CHANNELS: usize = 16;
+
+/// Why a card cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CardError {
+    /// The file has no metadata at all.
+    #[error(
+        "it has no card, so nothing is known of what it needs\n\
+         hint: write the keys of the plugin's README into the file's `__metadata__`"
+    )]
+    Missing,
+    /// A key is not there.
+    #[error("its card lacks `{key}`")]
+    NoKey {
+        /// The key.
+        key: &'static str,
+    },
+    /// A key holds something else than it should.
+    #[error("its card says `{key} = {found}` where {expected} is expected")]
+    Bad {
+        /// The key.
+        key: &'static str,
+        /// What it holds.
+        found: String,
+        /// What it should hold.
+        expected: String,
+    },
+}
+
+/// A sequence that a model reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// Name of the member at `channels`.
+    pub name: String,
+    /// Whether zeros may stand in for it.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// What lies beyond the first and the last slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edge {
+    /// The first or last slice again.
+    Clamp,
+    /// Zeros.
+    Zero,
+}
+
+/// How the intensities that a model learnt from were equalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Equalisation {
+    /// Per slice, over brain voxels; 0 elsewhere.
+    Masked,
+    /// Per slice, over all voxels after masking.
+    Full,
+    /// Not at all.
+    None,
+}
+
+/// What a model is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Card {
+    /// Its name, for people.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Factor on the channels of every layer; 1 is the paper's.
+    pub width: f64,
+    /// What it reads, in the order of its stack.
+    pub channels: Vec<Channel>,
+    /// Slices of each sequence in a stack: odd.
+    pub slices: usize,
+    /// What lies beyond the first and the last slice.
+    pub edge: Edge,
+    /// How its intensities are equalised.
+    pub equalisation: Equalisation,
+    /// Score from which on a voxel counts as lesion, 0..=1.
+    pub threshold: f64,
+    /// Whether its weights come from training.
+    pub trained: bool,
+    /// What it was trained on.
+    pub trained_on: String,
+    /// For which images it is meant.
+    pub domain: String,
+    /// Terms of the weights.
+    pub licence: String,
+    /// All other keys.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, String>,
+}
+
+impl Card {
+    /// Reads a card from a file's metadata.
+    ///
+    /// # Errors
+    /// [`CardError`] naming the key.
+    pub fn parse(metadata: &BTreeMap<String, String>) -> Result<Self, CardError> {
+        if metadata.is_empty() {
+            return Err(CardError::Missing);
+        }
+        let mut keys = Keys(metadata.clone());
+        keys.fixed("format", FORMAT)?;
+        keys.fixed("architecture", ARCHITECTURE)?;
+        let card = Self {
+            name: keys.text("name")?,
+            version: keys.text("version")?,
+            width: keys.json("width", "a factor from 0.0625 to 4", |width| WIDTHS.contains(width))?,
+            channels: keys.json(
+                "channels",
+                "a list of up to 16 `{\"name\": …}`, each once",
+                |c: &Vec<_>| usable(c),
+            )?,
+            slices: keys
+                .json("slices", "an odd number up to 15", |n: &usize| n % 2 == 1 && *n <= MAX_SLICES)?,
+            edge: keys.word("edge", "`clamp` or `zero`")?,
+            equalisation: keys.word("equalisation", "`masked`, `full` or `none`")?,
+            threshold: keys.json("threshold", "a score in 0..=1", |t| (0.0..=1.0).contains(t))?,
+            trained: keys.json("trained", "`true` or `false`", |_| true)?,
+            trained_on: keys.text("trained_on")?,
+            domain: keys.text("domain")?,
+            licence: keys.text("licence")?,
+            other: keys.0,
+        };
+        Ok(card)
+    }
+
+    /// The card as a file's metadata: what [`Card::parse`] reads.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let mut metadata = self.other.clone();
+        metadata.insert("format".to_owned(), FORMAT.to_owned());
+        metadata.insert("architecture".to_owned(), ARCHITECTURE.to_owned());
+        let card = serde_json::to_value(self).expect("a card is plain text and numbers");
+        for (key, value) in card.as_object().into_iter().flatten() {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            metadata.insert(key.clone(), text);
+        }
+        metadata
+    }
+
+    /// Channels of a stack: slices times sequences.
+    pub const fn stack_channels(&self) -> usize {
+        self.slices * self.channels.len()
+    }
+
+    /// Channels that must be there and are not among `present`.
+    pub fn missing<'a>(&'a self, present: &[&str]) -> Vec<&'a str> {
+        self.absent(present)
+            .filter(|channel| !channel.optional)
+            .map(|channel| channel.name.as_str())
+            .collect()
+    }
+
+    /// Channels for which zeros stand in.
+    pub fn zeroed<'a>(&'a self, present: &[&str]) -> Vec<&'a str> {
+        self.absent(present).filter(|channel| channel.optional).map(|channel| channel.name.as_str()).collect()
+    }
+
+    fn absent<'a>(&'a self, present: &[&str]) -> impl Iterator<Item = &'a Channel> {
+        self.channels.iter().filter(move |channel| !present.contains(&channel.name.as_str()))
+    }
+}
+
+fn usable(channels: &[Channel]) -> bool {
+    let distinct: std::collections::BTreeSet<&str> = channels.iter().map(|c| c.name.as_str()).collect();
+    (1..=MAX_CHANNELS).contains(&channels.len()) && distinct.len() == channels.len()
+}
+
+/// The keys that were not read yet.
+struct Keys(BTreeMap<String, String>);
+
+impl Keys {
+    fn text(&mut self, key: &'static str) -> Result<String, CardError> {
+        self.0.remove(key).ok_or(CardError::NoKey { key })
+    }
+
+    fn fixed(&mut self, key: &'static str, expected: &str) -> Result<(), CardError> {
+        let found = self.text(key)?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(CardError::Bad { key, found, expected: format!("`{expected}`") })
+    }
+
+    fn word<T: serde::de::DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+    ) -> Result<T, CardError> {
+        let found = self.text(key)?;
+        serde_json::from_value(found.clone().into()).map_err(|_| CardError::Bad {
+            key,
+            found,
+            expected: expected.to_owned(),
+        })
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        fits: impl Fn(&T) -> bool,
+    ) -> Result<T, CardError> {
+        let found = self.text(key)?;
+        match serde_json::from_str(&found) {
+            Ok(value) if fits(&value) => Ok(value),
+            _ => Err(CardError::Bad { key, found, expected: expected.to_owned() }),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::untrained;
+
+    #[test]
+    fn a_card_survives_writing_and_reading() {
+        let mut card = untrained(0.25, 1);
+        card.other.insert("made_by".to_owned(), "a test".to_owned());
+        assert_eq!(Card::parse(&card.metadata()).unwrap(), card);
+    }
+
+    #[test]
+    fn each_wrong_key_is_named() {
+        let wrong = [
+            ("format", "neuroloom-segment-9"),
+            ("architecture", "unet"),
+            ("width", "NaN"),
+            ("width", "0"),
+            ("channels", "[]"),
+            ("channels", r#"[{"name":"flair"},{"name":"flair"}]"#),
+            ("slices", "6"),
+            ("edge", "mirror"),
+            ("equalisation", "clahe"),
+            ("threshold", "1.5"),
+            ("trained", "perhaps"),
+        ];
+        for (key, value) in wrong {
+            let mut metadata = untrained(0.25, 1).metadata();
+            metadata.insert(key.to_owned(), value.to_owned());
+            let text = Card::parse(&metadata).unwrap_err().to_string();
+            assert!(text.contains(key) && text.contains(value), "{text}");
+            metadata.remove(key);
+            assert_eq!(Card::parse(&metadata).unwrap_err().to_string(), format!("its card lacks `{key}`"));
+        }
+        assert!(matches!(Card::parse(&BTreeMap::new()), Err(CardError::Missing)));
+    }
+
+    #[test]
+    fn optional_channels_are_zeroed_and_others_missing() {
+        let card = untrained(0.25, 1);
+        assert_eq!(card.missing(&["bravo"]), ["t1_pre"]);
+        assert_eq!(card.zeroed(&["t1_pre", "bravo"]), ["t1_post", "flair"]);
+    }
+}

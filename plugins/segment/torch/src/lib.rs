@@ -1,0 +1,142 @@
+//! The libtorch backend of plugin `segment`: the only crate that links libtorch.
+//!
+//! It is no plugin. `segment` opens its library when a stage starts and calls it through the table of
+//! `neuroloom-segment-abi`; nothing unwinds across that border.
+
+#![expect(unsafe_code, reason = "the C table: pointers that the caller lends, and sessions that it holds")]
+
+mod device;
+mod network;
+
+use device::DeviceError;
+use network::{Network, NetworkError};
+use neuroloom_segment_abi::{Batch, Lent, Message, Opening, Session, Table, VERSION};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tch::{Device, Kind, Tensor};
+
+/// Why a session cannot be opened or used.
+#[derive(Debug, thiserror::Error)]
+enum BackendError {
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+    #[error("the device's name is not UTF-8")]
+    DeviceName(#[from] std::str::Utf8Error),
+    #[error("the libtorch backend panicked: {0}\nhint: this is a bug; please report it")]
+    Panicked(String),
+}
+
+/// A network on a device, behind the table's opaque pointer.
+struct Opened {
+    network: Network,
+    device: Device,
+    threads: i32,
+}
+
+static TABLE: Table = Table { version: VERSION, open, logits, close };
+
+/// The backend's one symbol.
+#[unsafe(no_mangle)]
+pub extern "C" fn neuroloom_segment_backend() -> &'static Table {
+    &TABLE
+}
+
+unsafe extern "C" fn open(opening: &Opening<'_>, message: &mut Message<'_>) -> *mut Session {
+    let work = || {
+        // SAFETY: both live until this call returns.
+        let (weights, wanted) = unsafe { (bytes(opening.weights), bytes(opening.device)) };
+        let wanted = std::str::from_utf8(wanted)?;
+        let (device, note) = device::choose(wanted)?;
+        let network = Network::load(weights, device)?;
+        let threads = i32::try_from(opening.threads).unwrap_or(1).max(1);
+        Ok((Opened { network, device, threads }, note))
+    };
+    match guarded(work) {
+        Ok((opened, note)) => {
+            write(message, &note);
+            Box::into_raw(Box::new(opened)).cast()
+        }
+        Err(error) => {
+            write(message, &error.to_string());
+            std::ptr::null_mut()
+        }
+    }
+}
+
+unsafe extern "C" fn logits(session: *mut Session, batch: &Batch<'_>, message: &mut Message<'_>) -> bool {
+    let work = || {
+        // SAFETY: the caller holds a pointer from `open` and calls one at a time.
+        let opened = unsafe { &*session.cast::<Opened>() };
+        let [count, height, width, _] = batch.shape;
+        // SAFETY: `Batch` lends a block of just these lengths for this call; the tensor does not outlive it.
+        let stack = unsafe { view(batch.stack, batch.shape)? };
+        // SAFETY: as above, and nobody else has the block.
+        let out = unsafe { std::slice::from_raw_parts_mut(batch.logits, count * height * width) };
+        // OpenMP counts threads for each calling thread anew.
+        tch::set_num_threads(opened.threads);
+        let logits = tch::no_grad(|| opened.network.logits(&stack.f_to_device(opened.device)?))?;
+        logits.f_to_device(Device::Cpu)?.f_contiguous()?.f_copy_data(out, count * height * width)?;
+        Ok(())
+    };
+    match guarded(work) {
+        Ok(()) => true,
+        Err(error) => {
+            write(message, &error.to_string());
+            false
+        }
+    }
+}
+
+unsafe extern "C" fn close(session: *mut Session) {
+    let work = || {
+        // SAFETY: a pointer from `open`, given back once.
+        drop(unsafe { Box::from_raw(session.cast::<Opened>()) });
+        Ok(())
+    };
+    // Nobody is left to be told; a panic must only not cross the border.
+    let _: Result<(), BackendError> = guarded(work);
+}
+
+/// Runs `work`; a panic becomes an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T, BackendError>) -> Result<T, BackendError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        // The payload's own drop could panic again.
+        std::mem::forget(panic);
+        Err(BackendError::Panicked(text.unwrap_or_default()))
+    })
+}
+
+/// Views lent bytes.
+///
+/// # Safety
+/// The caller of the table promises that they live until the call returns.
+unsafe fn bytes(lent: Lent<'_>) -> &[u8] {
+    // SAFETY: as above; `Lent` is made from a slice.
+    unsafe { std::slice::from_raw_parts(lent.ptr, lent.len) }
+}
+
+/// A tensor that views the caller's stack, `[batch, channel, height, width]` with channels fastest in memory: no copy.
+///
+/// # Safety
+/// The block must have the lengths of `shape` and outlive the tensor.
+unsafe fn view(stack: *const f32, shape: [usize; 4]) -> Result<Tensor, tch::TchError> {
+    let [count, height, width, channels] = shape.map(|axis| i64::try_from(axis).unwrap_or(i64::MAX));
+    let strides = [height * width * channels, 1, width * channels, channels];
+    let size = [count, channels, height, width];
+    // SAFETY: as above.
+    unsafe { Tensor::f_from_blob(stack.cast(), &size, &strides, Kind::Float, Device::Cpu) }
+}
+
+/// Writes as much of `text` as the caller's block holds, cut between characters.
+fn write(message: &mut Message<'_>, text: &str) {
+    let len =
+        (0..=message.capacity.min(text.len())).rev().find(|&len| text.is_char_boundary(len)).unwrap_or(0);
+    // SAFETY: the block has `capacity` bytes, and the text lies elsewhere.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), message.ptr, len) };
+    message.len = len;
+}
