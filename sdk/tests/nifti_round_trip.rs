@@ -5,6 +5,7 @@
 use neuroloom_sdk::nifti::{self, WriteOptions};
 use neuroloom_sdk::{Affine, AnyVolume, Grid, Image, Labels, Mask, Probability, testing};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::path::Path;
 
 /// Turns, mirrors, spacings of 0.2 to 6 mm and shifts, as the f32 of a header holds them.
@@ -29,7 +30,7 @@ fn round_trip(volume: &AnyVolume, path: &Path) -> nifti::Read {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
 
     /// An image comes back bit for bit, NaN and infinities with it, on the same grid, with and without gzip.
     #[test]

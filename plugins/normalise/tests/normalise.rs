@@ -1,0 +1,156 @@
+//! The normalisers on images whose result is known: recorded from scikit-image, or by construction.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use neuroloom_normalise::{HistogramEqualise, ZScore, equalise};
+use sdk::testing::{context_with, run};
+use sdk::{Grid, Image, Inputs, Mask, Operator, OperatorError};
+use serde_json::json;
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    shape: [usize; 3],
+    image: Vec<Option<f32>>,
+    mask: Vec<u8>,
+    masked: Vec<f64>,
+    full: Vec<f64>,
+}
+
+impl Golden {
+    fn read() -> Self {
+        serde_json::from_str(include_str!("golden/equalise.json")).unwrap()
+    }
+
+    fn image(&self) -> Image {
+        image(self.shape, self.image.iter().map(|v| v.unwrap_or(f32::NAN)).collect())
+    }
+
+    fn mask(&self) -> Mask {
+        mask(self.shape, self.mask.clone())
+    }
+}
+
+fn grid(shape: [usize; 3]) -> Grid {
+    Grid::axis_aligned(shape, [1.0; 3])
+}
+
+fn image(shape: [usize; 3], voxels: Vec<f32>) -> Image {
+    Image::new(grid(shape), voxels).unwrap()
+}
+
+fn mask(shape: [usize; 3], voxels: Vec<u8>) -> Mask {
+    Mask::new(grid(shape), voxels).unwrap()
+}
+
+fn normalised<T: Operator>(
+    settings: serde_json::Value,
+    image: Image,
+    mask: Option<Mask>,
+) -> Result<Vec<f32>, OperatorError> {
+    let inputs = Inputs::new().with("image", image);
+    let inputs = match mask {
+        Some(mask) => inputs.with("mask", mask),
+        None => inputs,
+    };
+    Ok(run::<T>(settings, &inputs)?.image("image")?.voxels().to_vec())
+}
+
+#[test]
+fn equalisation_agrees_with_scikit_image() {
+    let golden = Golden::read();
+    for (mode, expected) in [("masked", &golden.masked), ("full", &golden.full)] {
+        let settings = json!({ "mode": mode });
+        let found = normalised::<HistogramEqualise>(settings, golden.image(), Some(golden.mask())).unwrap();
+        let apart = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+        // Shares of 0..=1: f32 rounding is 6e-8, one voxel in the wrong bin would be 2e-3.
+        assert!(apart < 1e-6, "{apart} in {mode}");
+    }
+}
+
+#[test]
+fn without_a_mask_all_finite_voxels_count() {
+    let golden = Golden::read();
+    let finite: Vec<u8> = golden.image.iter().map(|v| u8::from(v.is_some())).collect();
+    let all = normalised::<HistogramEqualise>(json!({}), golden.image(), None).unwrap();
+    let masked =
+        normalised::<HistogramEqualise>(json!({}), golden.image(), Some(mask(golden.shape, finite))).unwrap();
+    assert_eq!(all, masked);
+}
+
+#[test]
+fn a_constant_slice_and_a_slice_without_brain_become_0() {
+    let voxels = vec![5.0, 5.0, 5.0, 5.0, 1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0];
+    let brain = vec![1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0];
+    let out =
+        normalised::<HistogramEqualise>(json!({}), image([2, 2, 3], voxels), Some(mask([2, 2, 3], brain)))
+            .unwrap();
+    assert_eq!(out[..8], [0.0; 8]);
+    // Two voxels, two outer bins: half of the set is at or below the lower one.
+    assert_eq!(out[8..], [0.5, 1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn equalisation_does_not_depend_on_the_number_of_threads() {
+    let golden = Golden::read();
+    let with = |threads| {
+        let options = equalise::Options::default();
+        equalise::equalise(&golden.image(), Some(&golden.mask()), &options, &context_with(threads)).unwrap()
+    };
+    assert_eq!(with(1).voxels(), with(4).voxels());
+}
+
+#[test]
+fn facts_travel_on() {
+    let value = sdk::Value::from(image([2, 1, 1], vec![1.0, 2.0])).fact("units", "T1");
+    let inputs = Inputs::new().with("image", value);
+    assert_eq!(run::<ZScore>(json!({}), &inputs).unwrap().facts("image").text("units"), Some("T1"));
+    assert_eq!(
+        run::<HistogramEqualise>(json!({}), &inputs).unwrap().facts("image").text("units"),
+        Some("T1")
+    );
+}
+
+#[test]
+fn a_z_score_has_mean_0_and_standard_deviation_1_inside_the_mask_and_0_outside() {
+    let golden = Golden::read();
+    let out = normalised::<ZScore>(json!({}), golden.image(), Some(golden.mask())).unwrap();
+    let counts = |n: usize| golden.mask[n] == 1 && golden.image[n].is_some();
+    let inside: Vec<f64> = (0..out.len()).filter(|&n| counts(n)).map(|n| f64::from(out[n])).collect();
+    let mean = inside.iter().sum::<f64>() / inside.len() as f64;
+    let variance = inside.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / inside.len() as f64;
+    // About 2000 f32 of size 1: rounding of each is 6e-8 at most.
+    assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-6, "mean {mean}, variance {variance}");
+    assert!((0..out.len()).filter(|&n| !counts(n)).all(|n| out[n] == 0.0));
+}
+
+#[test]
+fn the_robust_z_score_is_blind_to_one_bright_vessel() {
+    let mut voxels: Vec<f32> = (0..101).map(|n| n as f32).collect();
+    let settings = json!({ "robust": true });
+    let plain = normalised::<ZScore>(settings.clone(), image([101, 1, 1], voxels.clone()), None).unwrap();
+    voxels[100] = 1e6;
+    let bright = normalised::<ZScore>(settings, image([101, 1, 1], voxels), None).unwrap();
+    assert_eq!(plain[..100], bright[..100]);
+    // 0 to 100: median 50, and the median distance from it is 25.
+    assert_eq!((plain[50], plain[75]), (0.0, (1.0 / 1.482_602_2) as f32));
+}
+
+#[test]
+fn bad_input_is_named() {
+    let message = |result: Result<Vec<f32>, OperatorError>| result.unwrap_err().message;
+    let constant = || image([2, 2, 1], vec![7.0; 4]);
+    assert_eq!(
+        message(normalised::<ZScore>(json!({}), constant(), None)),
+        "a spread of 0 around 7 over 4 voxels, so nothing to scale by"
+    );
+    let nothing = || mask([2, 2, 1], vec![0; 4]);
+    let empty = "no finite voxel to count among 4, 0 of them inside the mask";
+    assert_eq!(message(normalised::<ZScore>(json!({}), constant(), Some(nothing()))), empty);
+    assert_eq!(message(normalised::<HistogramEqualise>(json!({}), constant(), Some(nothing()))), empty);
+    let nan = normalised::<HistogramEqualise>(json!({}), image([2, 2, 1], vec![f32::NAN; 4]), None);
+    assert_eq!(message(nan), "no finite voxel to count among 4, 4 of them inside the mask");
+    let other = normalised::<ZScore>(json!({}), constant(), Some(mask([1, 2, 2], vec![1; 4])));
+    assert!(message(other).starts_with("a mask on 1x2x2 voxels"));
+    let bins = normalised::<HistogramEqualise>(json!({ "bins": 1 }), constant(), None);
+    assert_eq!(message(bins), "`bins` is 1, outside 2 to 65536");
+}

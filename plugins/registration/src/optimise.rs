@@ -1,0 +1,140 @@
+//! Climbs to the nearest maximum of a smooth function of six numbers.
+//!
+//! BFGS with a backtracking line search.
+//!
+//! Source: J. Nocedal and S. Wright, "Numerical Optimization", 2nd edition, 2006, chapters 3 and 6.
+
+use nalgebra::{Matrix6, Vector6};
+
+/// A step must gain at least this share of what the slope promises (Armijo).
+const ENOUGH_GAIN: f64 = 1e-4;
+
+/// A step whose gradient falls by less than this, as a share of the two lengths, says nothing about the curvature.
+const LEAST_CURVATURE: f64 = 1e-12;
+
+/// A line search gives up after so many halvings.
+const MOST_HALVINGS: usize = 12;
+
+/// How a climb goes and when it ends. Lengths are in the unit of the function's arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Length of the first step.
+    pub first_step: f64,
+    /// No step is longer.
+    pub longest_step: f64,
+    /// A step this short ends the climb.
+    pub shortest_step: f64,
+    /// So many steps end the climb.
+    pub most_steps: usize,
+}
+
+/// Where a climb ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Climb {
+    /// The place.
+    pub at: Vector6<f64>,
+    /// The function there.
+    pub value: f64,
+    /// Steps taken.
+    pub steps: usize,
+    /// Whether it ended because nothing more was to be gained.
+    pub converged: bool,
+}
+
+/// Climbs `function`, which returns value and gradient, from zero.
+///
+/// A value of minus infinity marks places not to go to; zero must not be one.
+pub fn climb(pace: &Pace, mut function: impl FnMut(&Vector6<f64>) -> (f64, Vector6<f64>)) -> Climb {
+    let mut at = Vector6::zeros();
+    let (mut value, mut gradient) = function(&at);
+    let mut inverse_hessian: Option<Matrix6<f64>> = None;
+    for steps in 0..pace.most_steps {
+        let mut step = direction(inverse_hessian.as_ref(), &gradient, pace);
+        let promised = gradient.dot(&step);
+        if promised.is_nan() || promised <= 0.0 {
+            return Climb { at, value, steps, converged: true };
+        }
+        let mut share = 1.0;
+        let mut found = None;
+        for _ in 0..MOST_HALVINGS {
+            let (next, slope) = function(&(at + step));
+            if next >= value + ENOUGH_GAIN * share * promised {
+                found = Some((next, slope));
+                break;
+            }
+            step *= 0.5;
+            share *= 0.5;
+            if step.norm() < pace.shortest_step {
+                break;
+            }
+        }
+        let Some((next, slope)) = found else {
+            // The curvature may mislead: try once more along the slope itself before calling it the top.
+            if inverse_hessian.take().is_some() {
+                continue;
+            }
+            return Climb { at, value, steps, converged: true };
+        };
+        inverse_hessian = updated(inverse_hessian.as_ref(), &step, &(gradient - slope));
+        (at, value, gradient) = (at + step, next, slope);
+        if step.norm() < pace.shortest_step {
+            return Climb { at, value, steps: steps + 1, converged: true };
+        }
+    }
+    Climb { at, value, steps: pace.most_steps, converged: false }
+}
+
+fn direction(inverse_hessian: Option<&Matrix6<f64>>, gradient: &Vector6<f64>, pace: &Pace) -> Vector6<f64> {
+    let along_slope = || gradient * (pace.first_step / gradient.norm());
+    let step = inverse_hessian.map_or_else(along_slope, |h| h * gradient);
+    // Rounding can spoil the curvature: never go downhill.
+    let step = if step.dot(gradient) > 0.0 { step } else { along_slope() };
+    let length = step.norm();
+    if length > pace.longest_step { step * (pace.longest_step / length) } else { step }
+}
+
+/// The BFGS update for a step and the fall of the gradient along it; the old matrix where the function bends the wrong way.
+fn updated(old: Option<&Matrix6<f64>>, step: &Vector6<f64>, fall: &Vector6<f64>) -> Option<Matrix6<f64>> {
+    let curvature = step.dot(fall);
+    if curvature <= LEAST_CURVATURE * step.norm() * fall.norm() {
+        return old.copied();
+    }
+    let old = old.copied().unwrap_or_else(|| Matrix6::identity() * (curvature / fall.norm_squared()));
+    let rho = 1.0 / curvature;
+    let left = Matrix6::identity() - rho * step * fall.transpose();
+    Some(left * old * left.transpose() + rho * step * step.transpose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace { first_step: 0.5, longest_step: 2.0, shortest_step: 1e-6, most_steps: 100 };
+
+    /// 1e-5 is ten times the step that ends the climb.
+    #[test]
+    fn a_stretched_hill_is_climbed_to_its_top() {
+        let top = Vector6::new(1.0, -2.0, 0.5, 3.0, 0.0, -1.0);
+        let steep = Vector6::new(1.0, 10.0, 0.1, 2.0, 5.0, 0.5);
+        let end = climb(&PACE, |at| {
+            let off = at - top;
+            (-off.component_mul(&off).dot(&steep), -2.0 * off.component_mul(&steep))
+        });
+        assert!(end.converged && (end.at - top).norm() < 1e-5, "{end:?}");
+    }
+
+    #[test]
+    fn a_place_of_minus_infinity_is_never_taken() {
+        let end = climb(&PACE, |at| {
+            let value = if at[0] > 1.0 { f64::NEG_INFINITY } else { at[0] };
+            (value, Vector6::new(1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+        });
+        assert!(end.at[0] <= 1.0 && end.at[0] > 0.99, "{end:?}");
+    }
+
+    #[test]
+    fn a_plain_ends_at_once() {
+        let end = climb(&PACE, |_| (1.0, Vector6::zeros()));
+        assert!(end.converged && end.steps == 0 && end.at == Vector6::zeros(), "{end:?}");
+    }
+}
