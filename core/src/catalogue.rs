@@ -63,3 +63,6 @@ pub trait Catalogue {
         wiring: &Wiring,
     ) -> Result<Interface, OperatorError>;
 }
+
+#[cfg(test)]
+pub(crate) mod fake;

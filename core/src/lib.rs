@@ -2,4 +2,6 @@
 
 pub mod catalogue;
 pub mod fault;
+pub mod graph;
 pub mod plan;
+pub mod workflow;

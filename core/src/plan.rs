@@ -190,6 +190,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// As in names of values: `aligned`, or `aligned.flair` for a member. No two nodes share it.
+    pub fn name(&self) -> String {
+        if self.member.is_empty() { self.stage.clone() } else { format!("{}.{}", self.stage, self.member) }
+    }
+
     /// As in messages: `aligned`, or `aligned (flair)` for a member.
     pub fn label(&self) -> String {
         if self.member.is_empty() { self.stage.clone() } else { format!("{} ({})", self.stage, self.member) }

@@ -1,0 +1,432 @@
+//! Presence: for one pattern of inputs, which nodes run, on what, and why the others do not.
+
+use super::kinds::{self, Bindings};
+use super::node::{Health, Trust};
+use super::unify::Sink;
+use crate::catalogue::Catalogue;
+use crate::fault::list;
+use crate::plan::{Graph, Impossible, Node, NodePlan, OutputPlan, Plan, Source, Wire, WireSpec};
+use sdk::port::{Interface, Wiring};
+use sdk::{Kind, OperatorError};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+/// A plugin's answer about its ports.
+pub(crate) type Answer = Rc<Result<Interface, OperatorError>>;
+type Question = (usize, BTreeMap<String, Vec<(String, Kind)>>);
+
+/// What operators answered about their ports: each question is asked once.
+#[derive(Debug, Default)]
+pub(crate) struct Interfaces(RefCell<HashMap<Question, Answer>>);
+
+impl Interfaces {
+    /// The node's ports for a wiring.
+    pub(crate) fn ask(&self, index: usize, node: &Node, wiring: Wiring, catalogue: &dyn Catalogue) -> Answer {
+        let question = (index, wiring.ports);
+        if let Some(answer) = self.0.borrow().get(&question) {
+            return Rc::clone(answer);
+        }
+        let wiring = Wiring { ports: question.1.clone() };
+        let answer = Rc::new(catalogue.interface(&node.operator, &node.settings, &wiring));
+        self.0.borrow_mut().insert(question, Rc::clone(&answer));
+        answer
+    }
+}
+
+/// What happens to a node.
+pub(crate) enum State {
+    /// Skipped; the chain of reasons from its root.
+    Skip(String),
+    /// It runs, but nothing is known of it after a fault.
+    Opaque,
+    /// It runs.
+    Run(Running),
+}
+
+/// A node that runs.
+pub(crate) struct Running {
+    /// The wires that carry something.
+    pub(crate) wires: Vec<Carried>,
+    pub(crate) interface: Interface,
+    pub(crate) bindings: Bindings,
+    /// Wires whose kind does not fit, each with what was expected.
+    pub(crate) misfits: Vec<(usize, String)>,
+}
+
+/// A wire that carries something.
+pub(crate) struct Carried {
+    /// Index into [`Node::wires`].
+    pub(crate) wire: usize,
+    /// Unknown after a fault.
+    pub(crate) source: Option<Source>,
+    /// Unknown after a fault.
+    pub(crate) kind: Option<Kind>,
+}
+
+/// What one pattern comes to.
+pub(crate) struct Evaluation {
+    /// For each node.
+    pub(crate) states: Vec<State>,
+    /// For each output.
+    pub(crate) outputs: Vec<OutputPlan>,
+    /// Operators that refuse, by node.
+    pub(crate) refusals: Vec<(usize, OperatorError)>,
+}
+
+enum Found {
+    Absent(String),
+    Present(Option<Source>, Option<Kind>),
+}
+
+/// Follows presence through the graph. `health` is that of the nodes, or empty if there are no faults.
+pub(crate) fn evaluate(
+    graph: &Graph,
+    health: &[Health],
+    present: &BTreeSet<String>,
+    catalogue: &dyn Catalogue,
+    cache: &Interfaces,
+) -> Evaluation {
+    let mut pass =
+        Pass { graph, health, present, catalogue, cache, states: Vec::new(), refusals: Vec::new() };
+    for index in 0..graph.nodes.len() {
+        let state = pass.node(index);
+        pass.states.push(state);
+    }
+    let outputs = graph.outputs.iter().map(|output| pass.output(&output.wires)).collect();
+    Evaluation { states: pass.states, outputs, refusals: pass.refusals }
+}
+
+struct Pass<'a> {
+    graph: &'a Graph,
+    health: &'a [Health],
+    present: &'a BTreeSet<String>,
+    catalogue: &'a dyn Catalogue,
+    cache: &'a Interfaces,
+    states: Vec<State>,
+    refusals: Vec<(usize, OperatorError)>,
+}
+
+impl Pass<'_> {
+    fn node(&mut self, index: usize) -> State {
+        let node = &self.graph.nodes[index];
+        let health = self.health.get(index);
+        if let Some(reason) = self.condition(node) {
+            return State::Skip(reason);
+        }
+        if health.is_some_and(|health| health.trust == Trust::Opaque) {
+            return State::Opaque;
+        }
+        let mut carried = Vec::new();
+        let mut absent: BTreeMap<&str, String> = BTreeMap::new();
+        for (wire, spec) in node.wires.iter().enumerate() {
+            match self.pick(spec, health.is_some_and(|health| health.poisoned[wire])) {
+                Found::Present(source, kind) => carried.push(Carried { wire, source, kind }),
+                Found::Absent(reason) => {
+                    absent.entry(&spec.port).or_insert(reason);
+                }
+            }
+        }
+        for one in &carried {
+            absent.remove(node.wires[one.wire].port.as_str());
+        }
+        let described = match health {
+            Some(health) => Some(health.ports.clone()),
+            None => self.described(node),
+        };
+        let lacks = |interface: &Interface| {
+            let required = interface.inputs.iter().filter(|port| !port.optional);
+            required.into_iter().find_map(|port| absent.get(port.name.as_str()).cloned())
+        };
+        if let Some(reason) = self.described(node).as_ref().and_then(lacks) {
+            return State::Skip(reason);
+        }
+        let interface = self.ask(index, node, health, &carried).or(described).unwrap_or_default();
+        if let Some(reason) = lacks(&interface) {
+            return State::Skip(reason);
+        }
+        let wired = carried.iter().map(|one| (one.wire, node.wires[one.wire].port.clone(), one.kind));
+        let (bindings, misfits) = Bindings::bind(&interface, wired);
+        State::Run(Running { wires: carried, interface, bindings, misfits })
+    }
+
+    /// Why the node does not run by what was written in `only_with` and `only_without`.
+    fn condition(&self, node: &Node) -> Option<String> {
+        let lacking = node.only_with.iter().find(|name| !self.present.contains(*name));
+        if let Some(name) = lacking {
+            return Some(format!("input `{name}` is absent"));
+        }
+        let there = node.only_without.iter().find(|name| self.present.contains(*name));
+        there.map(|name| format!("input `{name}` is present"))
+    }
+
+    fn described(&self, node: &Node) -> Option<Interface> {
+        let found = self.catalogue.find(&node.operator.to_string()).ok()?;
+        let (inputs, outputs) = (found.description.inputs.clone(), found.description.outputs.clone());
+        Some(Interface { inputs, outputs, ..Interface::default() })
+    }
+
+    /// The plugin's answer; none if it refuses, or if faults make it pointless to ask.
+    fn ask(
+        &mut self,
+        index: usize,
+        node: &Node,
+        health: Option<&Health>,
+        carried: &[Carried],
+    ) -> Option<Interface> {
+        if health.is_some_and(|health| health.trust != Trust::Sound) {
+            return None;
+        }
+        let mut wiring = Wiring::default();
+        for one in carried {
+            let spec = &node.wires[one.wire];
+            wiring.ports.entry(spec.port.clone()).or_default().push((spec.member.clone(), one.kind?));
+        }
+        match &*self.cache.ask(index, node, wiring, self.catalogue) {
+            Ok(interface) => {
+                let wired = |name: &str| node.wires.iter().any(|wire| wire.port == name);
+                let bare = interface.inputs.iter().find(|port| !port.optional && !wired(&port.name));
+                if let Some(port) = bare {
+                    let message = format!("nothing is wired to `{}`, which it needs here", port.name);
+                    self.refusals.push((index, OperatorError::refused(message)));
+                }
+                Some(interface.clone())
+            }
+            Err(error) => {
+                self.refusals.push((index, error.clone()));
+                None
+            }
+        }
+    }
+
+    fn pick(&self, spec: &WireSpec, poisoned: bool) -> Found {
+        if poisoned {
+            return Found::Present(None, None);
+        }
+        let mut reasons = Vec::new();
+        for source in &spec.candidates {
+            match self.look(source) {
+                Found::Absent(reason) => reasons.push(reason),
+                found @ Found::Present(..) => return found,
+            }
+        }
+        match reasons.as_slice() {
+            [] => Found::Absent(format!("`{}` was removed", spec.text)),
+            [reason] => Found::Absent(reason.clone()),
+            _ => Found::Absent(format!("`{}` has no stand-in: {}", spec.text, reasons.join("; "))),
+        }
+    }
+
+    fn look(&self, source: &Source) -> Found {
+        let known = |kind| Found::Present(Some(source.clone()), kind);
+        match source {
+            Source::Reserved(reserved) => known(Some(reserved.kind())),
+            Source::Input(name) if self.present.contains(name) => {
+                known(self.graph.input(name).map(|input| input.kind))
+            }
+            Source::Input(name) => Found::Absent(format!("input `{name}` is absent")),
+            Source::Output { node, port, member } => match &self.states[*node] {
+                State::Opaque => known(None),
+                State::Skip(reason) => {
+                    Found::Absent(format!("{reason}, so `{}` is skipped", self.graph.nodes[*node].label()))
+                }
+                State::Run(running) => match kinds::output(&running.interface, port) {
+                    Some(spec) if !spec.many || spec.members.contains(member) => {
+                        known(running.bindings.of(spec))
+                    }
+                    _ => Found::Absent(format!("`{}` is not made", self.graph.name_of(source))),
+                },
+            },
+        }
+    }
+
+    fn output(&self, wires: &[WireSpec]) -> OutputPlan {
+        let mut members = Vec::new();
+        let mut missing = None;
+        for wire in wires {
+            match self.pick(wire, false) {
+                Found::Present(Some(source), kind) => {
+                    members.push((wire.member.clone(), source, kind.unwrap_or(Kind::Image)));
+                }
+                Found::Present(None, _) => {}
+                Found::Absent(reason) => {
+                    missing.get_or_insert(reason);
+                }
+            }
+        }
+        match missing {
+            Some(reason) if members.is_empty() => OutputPlan::Missing(reason),
+            _ => OutputPlan::Available(members),
+        }
+    }
+}
+
+impl Evaluation {
+    /// The plan, or why there is none.
+    pub(crate) fn into_plan(
+        self,
+        graph: &Graph,
+        present: &BTreeSet<String>,
+    ) -> Result<Plan, Vec<Impossible>> {
+        let reasons = self.impossible(graph, present);
+        if !reasons.is_empty() {
+            return Err(reasons);
+        }
+        let mut notes: Vec<String> = Vec::new();
+        let mut nodes = Vec::new();
+        for (node, state) in graph.nodes.iter().zip(self.states) {
+            nodes.push(match state {
+                State::Run(running) => {
+                    for note in &running.interface.notes {
+                        let note = format!("{}: {note}", node.label());
+                        if !notes.contains(&note) {
+                            notes.push(note);
+                        }
+                    }
+                    running.planned(node)
+                }
+                State::Skip(reason) => NodePlan::Skip { reason },
+                State::Opaque => NodePlan::Skip { reason: "its operator is unknown".to_owned() },
+            });
+        }
+        Ok(Plan { present: present.clone(), nodes, outputs: self.outputs, notes })
+    }
+
+    /// Why a case of this pattern cannot run; empty if it can.
+    pub(crate) fn impossible(&self, graph: &Graph, present: &BTreeSet<String>) -> Vec<Impossible> {
+        let mut reasons: Vec<_> = graph
+            .inputs
+            .iter()
+            .filter(|input| input.required && !present.contains(&input.name))
+            .map(|input| Impossible { reason: required(graph, &input.name), hint: None })
+            .collect();
+        if !reasons.is_empty() {
+            return reasons;
+        }
+        for (index, error) in &self.refusals {
+            let node = &graph.nodes[*index];
+            let reason = format!(
+                "operator `{}` of stage `{}` refuses: {}",
+                node.operator.name,
+                node.label(),
+                error.message
+            );
+            reasons.push(Impossible { reason, hint: error.hint.clone() });
+        }
+        if reasons.is_empty() {
+            reasons.extend(self.nothing_remains(graph));
+        }
+        reasons
+    }
+
+    /// If all outputs that are not made by `always` stages are missing: why. A page that says that nothing was done is no
+    /// result.
+    fn nothing_remains(&self, graph: &Graph) -> Option<Impossible> {
+        let made_always = |wire: &WireSpec| {
+            let always =
+                |source: &Source| matches!(source, Source::Output { node, .. } if graph.nodes[*node].always);
+            wire.candidates.iter().any(always)
+        };
+        let outputs = graph.outputs.iter().zip(&self.outputs);
+        let results: Vec<_> = outputs.filter(|(output, _)| !output.wires.iter().any(made_always)).collect();
+        let missing = |plan: &OutputPlan| {
+            if let OutputPlan::Missing(reason) = plan { Some(reason.clone()) } else { None }
+        };
+        let reasons: Vec<_> =
+            results.iter().filter_map(|(output, plan)| Some((&output.name, missing(plan)?))).collect();
+        if results.is_empty() || reasons.len() < results.len() {
+            return None;
+        }
+        let mut lines: Vec<(String, Vec<&String>)> = Vec::new();
+        for (name, reason) in reasons {
+            match lines.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, names)) => names.push(name),
+                None => lines.push((reason, vec![name])),
+            }
+        }
+        let lines: Vec<_> =
+            lines.iter().map(|(reason, names)| format!("{reason}, so no {}", list(names))).collect();
+        Some(Impossible { reason: format!("no output remains: {}", lines.join("; ")), hint: None })
+    }
+}
+
+impl Running {
+    fn planned(self, node: &Node) -> NodePlan {
+        let wire = |one: Carried| {
+            let spec = &node.wires[one.wire];
+            let (port, member) = (spec.port.clone(), spec.member.clone());
+            Some(Wire { port, member, source: one.source?, kind: one.kind.unwrap_or(Kind::Image) })
+        };
+        NodePlan::Run { wiring: self.wires.into_iter().filter_map(wire).collect(), interface: self.interface }
+    }
+}
+
+/// "input `t1_pre` is required: `brain` needs it at `head`".
+fn required(graph: &Graph, name: &str) -> String {
+    let reads = |wire: &&WireSpec| wire.candidates.contains(&Source::Input(name.to_owned()));
+    let mut readers: Vec<String> = Vec::new();
+    for node in &graph.nodes {
+        for wire in node.wires.iter().filter(reads) {
+            readers.push(format!("`{}` needs it at `{}`", node.label(), wire.port));
+        }
+    }
+    readers.dedup();
+    let why = if readers.is_empty() { "the workflow says so".to_owned() } else { readers.join(", ") };
+    format!("input `{name}` is absent and required: {why}")
+}
+
+/// Tells of kinds that do not fit and of operators that refuse though all inputs are there.
+pub(crate) fn report(graph: &Graph, evaluation: &Evaluation, sink: &mut Sink) {
+    for (index, state) in evaluation.states.iter().enumerate() {
+        let State::Run(running) = state else { continue };
+        let node = &graph.nodes[index];
+        for (wire, expected) in &running.misfits {
+            let spec = &node.wires[*wire];
+            let carried = running.wires.iter().find(|one| one.wire == *wire);
+            let kind = carried.and_then(|one| one.kind).map_or("", Kind::name);
+            let port = if spec.member.is_empty() {
+                spec.port.clone()
+            } else {
+                format!("{}.{}", spec.port, spec.member)
+            };
+            let message = format!(
+                "stage `{}` reads `{}`, {}, at `{port}`, which takes {expected}",
+                node.stage,
+                spec.text,
+                kinds::with_article(kind)
+            );
+            let hint = kinds::input(&running.interface, &spec.port).and_then(|port| match port.kind {
+                sdk::port::KindSpec::Exact(kind) if !kind.is_volume() => {
+                    offered(graph, evaluation, index, kind)
+                }
+                _ => None,
+            });
+            sink.add(node, spec, message, hint);
+        }
+    }
+    if sink.whole() {
+        for (index, error) in &evaluation.refusals {
+            let node = &graph.nodes[*index];
+            let message = format!(
+                "operator `{}` of stage `{}` refuses: {}",
+                node.operator.name, node.stage, error.message
+            );
+            sink.add_at(node, "", node.span, message, error.hint.clone());
+        }
+    }
+}
+
+/// Up to three values of a kind that a node could read.
+fn offered(graph: &Graph, evaluation: &Evaluation, before: usize, kind: Kind) -> Option<String> {
+    let mut names = Vec::new();
+    for (index, state) in evaluation.states.iter().enumerate().take(before) {
+        let State::Run(running) = state else { continue };
+        for port in running.interface.outputs.iter().filter(|port| running.bindings.of(port) == Some(kind)) {
+            let source = Source::Output { node: index, port: port.name.clone(), member: String::new() };
+            names.push(graph.name_of(&source));
+        }
+    }
+    names.truncate(3);
+    (!names.is_empty())
+        .then(|| format!("{} {} {kind}", list(&names), if names.len() == 1 { "is a" } else { "are each a" }))
+}
