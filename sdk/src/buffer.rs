@@ -114,6 +114,63 @@ unsafe impl StableSlice<u8> for memmap2::Mmap {
     }
 }
 
+/// Fresh zeroed memory straight from the system, in huge pages where Linux has some to give: for blocks of many megabytes,
+/// where the first touch of each small page would cost as much as the work itself.
+#[cfg(feature = "nifti")]
+pub(crate) struct Pages(memmap2::MmapMut);
+
+#[cfg(feature = "nifti")]
+impl Pages {
+    /// Memory for so many bytes.
+    pub(crate) fn new(bytes: usize) -> std::io::Result<Self> {
+        let map = memmap2::MmapMut::map_anon(bytes.max(1))?;
+        // A wish: without it, or where the kernel has no huge pages, the memory is the same.
+        #[cfg(target_os = "linux")]
+        drop(map.advise(memmap2::Advice::HugePage));
+        Ok(Self(map))
+    }
+
+    /// Those `len` numbers that begin at byte `start`.
+    ///
+    /// # Panics
+    /// If they lie outside, or `start` is not aligned for them.
+    pub(crate) fn into_buf<T: Element + bytemuck::Pod>(self, start: usize, len: usize) -> Buf<T> {
+        let window = Window { pages: self, bytes: start..start + len * size_of::<T>() };
+        Buf::from_owner(window, "map")
+    }
+}
+
+#[cfg(feature = "nifti")]
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(feature = "nifti")]
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// A part of `Pages`.
+#[cfg(feature = "nifti")]
+struct Window {
+    pages: Pages,
+    bytes: std::ops::Range<usize>,
+}
+
+#[cfg(feature = "nifti")]
+// SAFETY: a map stays at its address until it is dropped, and neither it nor the range is changed any more.
+unsafe impl<T: Element + bytemuck::Pod> StableSlice<T> for Window {
+    fn slice(&self) -> &[T] {
+        bytemuck::cast_slice(&self.pages[self.bytes.clone()])
+    }
+}
+
 struct Owned<O> {
     owner: O,
     kind: &'static str,

@@ -2,15 +2,17 @@
 
 use super::error::NiftiError;
 use super::header::Header;
-use super::source::{Block, Head};
-use crate::geometry::Grid;
+use super::source::{Head, Raw};
+use crate::buffer::{Buf, Element};
 use crate::value::Kind;
 use crate::volume::{AnyVolume, Image, Labels, Mask, Probability};
 use nifti::NiftiType;
-use std::path::Path;
 
 /// How far a score may lie outside 0..=1: the rounding of a slope such as 1/255 in f32, times a few.
 const PROBABILITY_SLACK: f64 = 1e-6;
+
+/// Numbers that are converted at a time: few enough to stay in the first cache.
+const PIECE: usize = 2048;
 
 /// Why a volume cannot have another length than its grid.
 const FITS: &str = "one number was read for each voxel of the grid";
@@ -30,10 +32,6 @@ trait Stored: bytemuck::Pod {
     fn narrow(self) -> f32;
     /// The same integer; `None` if it is none, negative or too large.
     fn label(self) -> Option<u32>;
-    /// All as f32.
-    fn narrow_all(block: Block<Self>) -> Vec<f32> {
-        block.voxels().iter().map(|&value| value.narrow()).collect()
-    }
 }
 
 macro_rules! stored_integers {
@@ -73,9 +71,6 @@ impl Stored for f32 {
     }
     fn label(self) -> Option<u32> {
         integer(self.into())
-    }
-    fn narrow_all(block: Block<Self>) -> Vec<f32> {
-        block.into_vec()
     }
 }
 
@@ -117,104 +112,153 @@ pub(super) fn volume(head: &Head, header: &Header, kind: Kind) -> Result<(AnyVol
 }
 
 fn typed<S: Stored>(head: &Head, header: &Header, kind: Kind) -> Result<(AnyVolume, usize), NiftiError> {
-    let mut block = head.load::<S>(header, header.grid.len())?;
-    if header.swapped {
-        block.voxels_mut().iter_mut().for_each(|value| *value = value.swapped());
-    }
     let grid = header.grid;
-    let target = Target { path: head.path(), grid: &grid, kind };
+    let task = Task { head, header, kind };
     let volume = match kind {
-        Kind::Mask => AnyVolume::Mask(Mask::new(grid, mask(&block, header, &target)?).expect(FITS)),
-        Kind::Labels => AnyVolume::Labels(Labels::new(grid, labels(&block, header, &target)?).expect(FITS)),
+        Kind::Mask => AnyVolume::Mask(Mask::new(grid, task.mask::<S>()?).expect(FITS)),
+        Kind::Labels => AnyVolume::Labels(Labels::new(grid, task.labels::<S>()?).expect(FITS)),
         Kind::Probability => {
-            let voxels = probability(&block, header, &target)?;
-            AnyVolume::Probability(Probability::new(grid, voxels).expect(FITS))
+            AnyVolume::Probability(Probability::new(grid, task.probability::<S>()?).expect(FITS))
         }
         _ => {
-            let (voxels, non_finite) = image(block, header);
+            let voxels = task.image::<S>()?;
+            let can_be_infinite = S::FLOAT || header.facts.scaling.is_some();
+            let is_odd = |value: &&f32| !value.is_finite();
+            let non_finite = if can_be_infinite { voxels.iter().filter(is_odd).count() } else { 0 };
             return Ok((AnyVolume::Image(Image::new(grid, voxels).expect(FITS)), non_finite));
         }
     };
     Ok((volume, 0))
 }
 
-fn image<S: Stored>(block: Block<S>, header: &Header) -> (Vec<f32>, usize) {
-    let voxels: Vec<f32> = match header.facts.scaling {
-        None => S::narrow_all(block),
-        Some([slope, intercept]) => {
-            block.voxels().iter().map(|value| (value.wide() * slope + intercept) as f32).collect()
-        }
-    };
-    let can_be_infinite = S::FLOAT || header.facts.scaling.is_some();
-    let non_finite =
-        if can_be_infinite { voxels.iter().filter(|value| !value.is_finite()).count() } else { 0 };
-    (voxels, non_finite)
+/// One file on its way to voxels.
+struct Task<'a> {
+    head: &'a Head,
+    header: &'a Header,
+    kind: Kind,
 }
 
-/// 0, and one other number as 1.
-fn mask<S: Stored>(block: &Block<S>, header: &Header, target: &Target) -> Result<Vec<u8>, NiftiError> {
-    let scaled = scaler(header);
-    let mut inside = None;
-    let mut voxels = Vec::with_capacity(block.voxels().len());
-    for (offset, &value) in block.voxels().iter().enumerate() {
-        let value = scaled(value.wide());
-        if value != 0.0 && inside != Some(value) {
-            if inside.is_some() || !value.is_finite() {
-                let values = distinct(block.voxels().iter().map(|value| scaled(value.wide())));
-                let hint = "to make a mask of an image or of labels, use a threshold or select labels";
-                return Err(target.refuse(values, offset, "0 and one other number", hint));
+impl Task<'_> {
+    /// Makes voxels in the memory of the stored numbers.
+    ///
+    /// * `make`: from up to [`PIECE`] numbers to as many voxels; also gets the first one's place in the volume.
+    fn convert<S: Stored, V: Element + bytemuck::Pod>(
+        &self,
+        mut make: impl FnMut(usize, &[S], &mut [V]) -> Result<(), NiftiError>,
+    ) -> Result<Buf<V>, NiftiError> {
+        let count = self.header.grid.len();
+        let (stored_size, voxel_size) = (size_of::<S>(), size_of::<V>());
+        let Raw { mut pages, start } =
+            self.head.load(self.header, count * stored_size, count * voxel_size)?;
+        let mut numbers = vec![S::zeroed(); PIECE.min(count)];
+        for first in (0..count).step_by(PIECE) {
+            let numbers = &mut numbers[..PIECE.min(count - first)];
+            let from = start + first * stored_size;
+            let until = from + size_of_val(numbers);
+            bytemuck::cast_slice_mut(numbers).copy_from_slice(&pages[from..until]);
+            if self.header.swapped {
+                for number in numbers.iter_mut() {
+                    *number = number.swapped();
+                }
             }
-            inside = Some(value);
+            let to = first * voxel_size..(first + numbers.len()) * voxel_size;
+            make(first, numbers, bytemuck::cast_slice_mut(&mut pages[to]))?;
         }
-        voxels.push(u8::from(value != 0.0));
+        Ok(pages.into_buf(0, count))
     }
-    Ok(voxels)
-}
 
-fn labels<S: Stored>(block: &Block<S>, header: &Header, target: &Target) -> Result<Vec<u32>, NiftiError> {
-    let scaled = scaler(header);
-    let identity = header.facts.scaling.is_none();
-    let mut voxels = Vec::with_capacity(block.voxels().len());
-    for (offset, &value) in block.voxels().iter().enumerate() {
-        let label = if identity { value.label() } else { integer(scaled(value.wide())) };
-        let Some(label) = label else {
-            let found = scaled(value.wide()).to_string();
-            let hint = "is this an image? labels are counted from 0, and resampled by nearest neighbour";
-            return Err(target.refuse(found, offset, "integers of 0 to 4294967295", hint));
+    fn image<S: Stored>(&self) -> Result<Buf<f32>, NiftiError> {
+        let is_plain = self.header.facts.scaling.is_none() && !self.header.swapped;
+        let is_aligned = self.header.offset.is_multiple_of(align_of::<f32>() as u64);
+        if self.header.datatype == NiftiType::Float32 && is_plain && is_aligned {
+            let count = self.header.grid.len();
+            let raw = self.head.load(self.header, count * size_of::<f32>(), 0)?;
+            return Ok(raw.pages.into_buf(raw.start, count));
+        }
+        let Some([slope, intercept]) = self.header.facts.scaling else {
+            return self.convert(|_, numbers: &[S], voxels| {
+                voxels.iter_mut().zip(numbers).for_each(|(voxel, number)| *voxel = number.narrow());
+                Ok(())
+            });
         };
-        voxels.push(label);
+        self.convert(|_, numbers: &[S], voxels| {
+            let scaled = |number: &S| (number.wide() * slope + intercept) as f32;
+            voxels.iter_mut().zip(numbers).for_each(|(voxel, number)| *voxel = scaled(number));
+            Ok(())
+        })
     }
-    Ok(voxels)
-}
 
-fn probability<S: Stored>(
-    block: &Block<S>,
-    header: &Header,
-    target: &Target,
-) -> Result<Vec<f32>, NiftiError> {
-    let scaled = scaler(header);
-    let mut voxels = Vec::with_capacity(block.voxels().len());
-    for (offset, &value) in block.voxels().iter().enumerate() {
-        let value = scaled(value.wide());
-        if !(-PROBABILITY_SLACK..=1.0 + PROBABILITY_SLACK).contains(&value) {
-            let hint = "divide a score in per cent by 100; a model's logits need a sigmoid";
-            return Err(target.refuse(value.to_string(), offset, "numbers of 0 to 1", hint));
-        }
-        voxels.push(value.clamp(0.0, 1.0) as f32);
+    /// 0, and one other number as 1.
+    fn mask<S: Stored>(&self) -> Result<Buf<u8>, NiftiError> {
+        let scaled = self.scaler();
+        let mut inside = None;
+        self.convert(|first, numbers: &[S], voxels| {
+            for (n, (voxel, number)) in voxels.iter_mut().zip(numbers).enumerate() {
+                let value = scaled(number.wide());
+                *voxel = u8::from(value != 0.0);
+                if value == 0.0 || inside == Some(value) {
+                    continue;
+                }
+                if inside.is_some() || !value.is_finite() {
+                    let others = numbers[n..].iter().map(|number| scaled(number.wide()));
+                    let found = distinct(inside.into_iter().chain(others));
+                    let hint = "to make a mask of an image or of labels, use a threshold or select labels";
+                    return Err(self.refuse(found, first + n, "0 and one other number", hint));
+                }
+                inside = Some(value);
+            }
+            Ok(())
+        })
     }
-    Ok(voxels)
+
+    fn labels<S: Stored>(&self) -> Result<Buf<u32>, NiftiError> {
+        let scaled = self.scaler();
+        let identity = self.header.facts.scaling.is_none();
+        self.convert(|first, numbers: &[S], voxels| {
+            for (n, (voxel, number)) in voxels.iter_mut().zip(numbers).enumerate() {
+                let label = if identity { number.label() } else { integer(scaled(number.wide())) };
+                *voxel = label.ok_or_else(|| {
+                    let hint =
+                        "is this an image? labels are counted from 0, and resampled by nearest neighbour";
+                    let found = scaled(number.wide()).to_string();
+                    self.refuse(found, first + n, "integers of 0 to 4294967295", hint)
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    fn probability<S: Stored>(&self) -> Result<Buf<f32>, NiftiError> {
+        let scaled = self.scaler();
+        self.convert(|first, numbers: &[S], voxels| {
+            for (n, (voxel, number)) in voxels.iter_mut().zip(numbers).enumerate() {
+                let value = scaled(number.wide());
+                if !(-PROBABILITY_SLACK..=1.0 + PROBABILITY_SLACK).contains(&value) {
+                    let hint = "divide a score in per cent by 100; a model's logits need a sigmoid";
+                    return Err(self.refuse(value.to_string(), first + n, "numbers of 0 to 1", hint));
+                }
+                *voxel = value.clamp(0.0, 1.0) as f32;
+            }
+            Ok(())
+        })
+    }
+
+    fn scaler(&self) -> impl Fn(f64) -> f64 + use<> {
+        let [slope, intercept] = self.header.facts.scaling.unwrap_or([1.0, 0.0]);
+        move |value| value * slope + intercept
+    }
+
+    fn refuse(&self, found: String, offset: usize, expected: &'static str, hint: &'static str) -> NiftiError {
+        let (path, voxel) = (self.head.path().to_owned(), self.header.grid.index(offset));
+        NiftiError::Voxel { path, kind: self.kind, found, voxel, expected, hint }
+    }
 }
 
-fn scaler(header: &Header) -> impl Fn(f64) -> f64 + use<> {
-    let [slope, intercept] = header.facts.scaling.unwrap_or([1.0, 0.0]);
-    move |value| value * slope + intercept
-}
-
-/// The first few different numbers, as `0, 1, 2, 3, …`.
+/// The first few different numbers but 0, as `1, 2, 3, 4, …`.
 fn distinct(values: impl Iterator<Item = f64>) -> String {
     let mut seen: Vec<f64> = Vec::new();
     for value in values {
-        if seen.iter().any(|old| old.total_cmp(&value).is_eq()) {
+        if value == 0.0 || seen.iter().any(|old| old.total_cmp(&value).is_eq()) {
             continue;
         }
         if seen.len() == NAMED_VALUES {
@@ -229,18 +273,4 @@ fn distinct(values: impl Iterator<Item = f64>) -> String {
 
 fn list(values: &[f64]) -> String {
     values.iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// What the voxels are to become, for messages.
-struct Target<'a> {
-    path: &'a Path,
-    grid: &'a Grid,
-    kind: Kind,
-}
-
-impl Target<'_> {
-    fn refuse(&self, found: String, offset: usize, expected: &'static str, hint: &'static str) -> NiftiError {
-        let (path, kind, voxel) = (self.path.to_owned(), self.kind, self.grid.index(offset));
-        NiftiError::Voxel { path, kind, found, voxel, expected, hint }
-    }
 }

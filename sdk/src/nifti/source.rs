@@ -2,6 +2,7 @@
 
 use super::error::NiftiError;
 use super::header::{BYTES_2, Header};
+use crate::buffer::Pages;
 use flate2::bufread::GzDecoder;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -42,27 +43,27 @@ impl Head {
         &self.bytes
     }
 
-    /// Reads `count` stored numbers from `header.offset`, in the file's byte order.
-    pub(super) fn load<T: bytemuck::Pod>(
+    /// Reads `raw_bytes` bytes of voxels that are going to become `voxel_bytes` bytes.
+    pub(super) fn load(
         &self,
         header: &Header,
-        count: usize,
-    ) -> Result<Block<T>, NiftiError> {
+        raw_bytes: usize,
+        voxel_bytes: usize,
+    ) -> Result<Raw, NiftiError> {
         let path = if header.is_pair { self.image_of_pair(header)? } else { self.path.clone() };
         let (mut file, len) = open(&path)?;
-        // The header's check left room for 8 bytes a voxel, the offset is below 2^53.
-        let expected = header.offset + (count * size_of::<T>()) as u64;
+        // The header's check left room for 8 bytes a voxel, and the offset is below 2^53.
+        let expected = header.offset + raw_bytes as u64;
         if is_gzip(&mut file, &path)? {
-            return inflate(file, len, &path, header.offset, count);
+            return inflate(file, len, &path, header.offset, [raw_bytes, voxel_bytes]);
         }
         if len < expected {
             return Err(NiftiError::Truncated { path, found: len, expected });
         }
-        let mut numbers = zeroed::<T>(count, &path)?;
+        let mut raw = Raw::new(0, [raw_bytes, voxel_bytes], &path)?;
         file.seek(SeekFrom::Start(header.offset)).map_err(|source| system(&path, "read", source))?;
-        file.read_exact(bytemuck::cast_slice_mut(&mut numbers))
-            .map_err(|source| system(&path, "read", source))?;
-        Ok(Block { numbers, start: 0 })
+        file.read_exact(&mut raw.pages[raw.start..]).map_err(|source| system(&path, "read", source))?;
+        Ok(raw)
     }
 
     fn image_of_pair(&self, header: &Header) -> Result<PathBuf, NiftiError> {
@@ -79,28 +80,26 @@ impl Head {
     }
 }
 
-/// Stored numbers, the first few of which may be header.
-pub(super) struct Block<T> {
-    numbers: Vec<T>,
-    start: usize,
+/// Stored numbers at the end of a block that has room for the voxels at its beginning.
+///
+/// So the voxels can be made in the same memory, first to last: number `n` is read before voxel `n` is written, and no voxel
+/// reaches a number that is still to be read.
+pub(super) struct Raw {
+    pub(super) pages: Pages,
+    /// Byte at which the stored numbers begin; they end with the block.
+    pub(super) start: usize,
 }
 
-impl<T> Block<T> {
-    /// The numbers of the voxels.
-    pub(super) fn voxels(&self) -> &[T] {
-        &self.numbers[self.start..]
+impl Raw {
+    /// A block for `before` bytes of header and the stored numbers behind it.
+    fn new(before: usize, [raw_bytes, voxel_bytes]: [usize; 2], path: &Path) -> Result<Self, NiftiError> {
+        let bytes = voxel_bytes.max(before.saturating_add(raw_bytes));
+        Ok(Self { pages: pages(bytes, path)?, start: bytes - raw_bytes })
     }
+}
 
-    /// The same, to change them.
-    pub(super) fn voxels_mut(&mut self) -> &mut [T] {
-        &mut self.numbers[self.start..]
-    }
-
-    /// The same as a `Vec`, in the memory they are in.
-    pub(super) fn into_vec(mut self) -> Vec<T> {
-        self.numbers.drain(..self.start);
-        self.numbers
-    }
+fn pages(bytes: usize, path: &Path) -> Result<Pages, NiftiError> {
+    Pages::new(bytes).map_err(|_| NiftiError::Memory { path: path.to_owned(), bytes: bytes as u64 })
 }
 
 fn system(path: &Path, action: &'static str, source: io::Error) -> NiftiError {
@@ -145,42 +144,18 @@ fn first_bytes(path: &Path) -> Result<Vec<u8>, NiftiError> {
     Ok(bytes)
 }
 
-/// Zeros, or an error where there is no room for them.
-fn zeroed<T: bytemuck::Pod>(count: usize, path: &Path) -> Result<Vec<T>, NiftiError> {
-    let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
-    let full = |_| NiftiError::Memory { path: path.to_owned(), bytes };
-    // `vec!` gets untouched pages from the system, but ends the process when there are none: so ask first.
-    Vec::<T>::new().try_reserve_exact(count).map_err(full)?;
-    Ok(vec![T::zeroed(); count])
-}
-
-fn inflate<T: bytemuck::Pod>(
-    file: File,
-    len: u64,
-    path: &Path,
-    offset: u64,
-    count: usize,
-) -> Result<Block<T>, NiftiError> {
-    let size = size_of::<T>();
-    let expected = offset + (count * size) as u64;
+fn inflate(mut file: File, len: u64, path: &Path, offset: u64, sizes: [usize; 2]) -> Result<Raw, NiftiError> {
+    let expected = offset + sizes[0] as u64;
     let largest = len.saturating_mul(LARGEST_INFLATION);
     if largest < expected {
         return Err(NiftiError::Truncated { path: path.to_owned(), found: largest, expected });
     }
-    let mut packed = Vec::with_capacity(len as usize);
-    file.take(len).read_to_end(&mut packed).map_err(|source| system(path, "read", source))?;
-    let expected = expected as usize;
-    let mut numbers = zeroed::<T>(expected.div_ceil(size), path)?;
-    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut numbers);
-    unpack(&packed, &mut bytes[..expected], path)?;
-    drop(packed);
-    let offset = offset as usize;
-    let start = offset / size;
-    if !offset.is_multiple_of(size) {
-        bytes.copy_within(offset..expected, start * size);
-        numbers.truncate(start + count);
-    }
-    Ok(Block { numbers, start })
+    let mut packed = pages(len as usize, path)?;
+    file.read_exact(&mut packed).map_err(|source| system(path, "read", source))?;
+    let mut raw = Raw::new(offset as usize, sizes, path)?;
+    let header_start = raw.start - offset as usize;
+    unpack(&packed, &mut raw.pages[header_start..], path)?;
+    Ok(raw)
 }
 
 /// Inflates all members of a gzip file, checks their checksums, and keeps what fits into `out`.
