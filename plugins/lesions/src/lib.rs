@@ -1,8 +1,9 @@
-//! Lesions: filters candidates out of a score map.
+//! Lesions: filters candidates out of a score map and measures what remains.
 //!
-//! The method is in [`filter`]; this file is only the plugin's face towards the engine.
+//! The methods are in [`filter`] and [`measure`]; this file is only the plugin's face towards the engine.
 
 pub mod filter;
+pub mod measure;
 
 use sdk::{
     Context, Inputs, Interface, Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Value, Wiring,
@@ -63,4 +64,56 @@ impl Operator for FilterLesions {
     }
 }
 
-sdk::export_plugin![FilterLesions];
+/// Operator `measure_lesions`.
+#[derive(Debug)]
+pub struct MeasureLesions {
+    options: measure::Options,
+}
+
+impl Operator for MeasureLesions {
+    const INFO: OperatorInfo = OperatorInfo {
+        name: "measure_lesions",
+        summary: "Measure volume, place, diameters, scores and contrast of each lesion, and the burden of the case.",
+        inputs: &[
+            Port::labels("labels").on("g").about("each label is a lesion"),
+            Port::image("image")
+                .on("g")
+                .optional()
+                .about("intensities in which lesions enhance, for the contrast ratio"),
+            Port::probability("probability").on("g").optional().about("scores the lesions were made from"),
+            Port::mask("mask").on("g").optional().about("brain"),
+        ],
+        outputs: &[Port::table("table").about("a row for each lesion; its fact `burden` sums them up")],
+        citation: measure::CITATION,
+        ..OperatorInfo::CASE
+    };
+    type Settings = measure::Options;
+
+    fn interface(options: &measure::Options, _: &Wiring) -> Result<Interface, OperatorError> {
+        options.check()?;
+        Ok(Interface::of(Self::INFO.inputs, Self::INFO.outputs))
+    }
+
+    fn open(options: measure::Options, _: &Place) -> Result<Self, OperatorError> {
+        options.check()?;
+        Ok(Self { options })
+    }
+
+    fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
+        let labels = inputs.labels("labels")?;
+        let (image, probability) =
+            (inputs.optional_image("image")?, inputs.optional_probability("probability")?);
+        let mask = inputs.optional_mask("mask")?;
+        let beside =
+            measure::Beside { image: image.as_ref(), probability: probability.as_ref(), mask: mask.as_ref() };
+        let measured = measure::measure(&labels, beside, &self.options, ctx)?;
+        let mut facts = inputs.facts("labels");
+        facts.set("burden", serde_json::to_value(measured.burden)?);
+        if let Some(warning) = measured.warning {
+            facts.warn(warning);
+        }
+        Ok(Outputs::new().with("table", Value::from(measured.table).facts(&facts)))
+    }
+}
+
+sdk::export_plugin![FilterLesions, MeasureLesions];

@@ -1,0 +1,170 @@
+//! The voxels of each label, as runs along `i`.
+
+use sdk::{Context, Labels, Probability};
+use std::collections::BTreeMap;
+
+/// Voxels of background that are skipped in one step.
+const SKIP: usize = 32;
+
+/// Touching voxels along `i`, from `begin` to `last`, itself inside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) begin: usize,
+    pub(super) last: usize,
+    pub(super) j: usize,
+    pub(super) k: usize,
+}
+
+/// All voxels of one label.
+#[derive(Debug)]
+pub(super) struct Lesion {
+    pub(super) id: u32,
+    /// In memory order.
+    pub(super) runs: Vec<Run>,
+}
+
+/// Voxels of an axial slice along one of its axes: all indices `low..=high` at index `across` of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// Index of the slice.
+    pub slice: usize,
+    /// Index along the slice's second axis.
+    pub across: usize,
+    /// Lowest index along the slice's first axis.
+    pub low: usize,
+    /// Highest index along the slice's first axis.
+    pub high: usize,
+}
+
+/// The lesions of a label volume, by id; 0 is background.
+pub(super) fn gather(labels: &Labels, ctx: &Context) -> Vec<Lesion> {
+    let [nx, ny, nz] = labels.grid().shape;
+    let planes = ctx.map(nz, |k| {
+        let mut found = Vec::new();
+        for j in 0..ny {
+            let start = labels.grid().offset([0, j, k]);
+            push_runs(&labels.voxels()[start..start + nx], [j, k], &mut found);
+        }
+        found
+    });
+    let mut lesions: BTreeMap<u32, Vec<Run>> = BTreeMap::new();
+    for (id, run) in planes.into_iter().flatten() {
+        lesions.entry(id).or_default().push(run);
+    }
+    lesions.into_iter().map(|(id, runs)| Lesion { id, runs }).collect()
+}
+
+fn push_runs(row: &[u32], [j, k]: [usize; 2], found: &mut Vec<(u32, Run)>) {
+    let mut i = 0;
+    while i < row.len() {
+        let ahead = &row[i..(i + SKIP).min(row.len())];
+        if ahead.iter().fold(0, |any, label| any | label) == 0 {
+            i += ahead.len();
+            continue;
+        }
+        let id = row[i];
+        let begin = i;
+        while i < row.len() && row[i] == id {
+            i += 1;
+        }
+        if id != 0 {
+            found.push((id, Run { begin, last: i - 1, j, k }));
+        }
+    }
+}
+
+impl Lesion {
+    pub(super) fn voxels(&self) -> usize {
+        self.runs.iter().map(|run| run.last - run.begin + 1).sum()
+    }
+
+    /// Mean voxel index; sums of integers, so exact but for the division.
+    pub(super) fn centroid(&self) -> [f64; 3] {
+        let mut sum = [0u64; 3];
+        for run in &self.runs {
+            let len = run.last - run.begin + 1;
+            let parts = [(run.begin + run.last) * len / 2, run.j * len, run.k * len];
+            for (sum, part) in sum.iter_mut().zip(parts) {
+                *sum += part as u64;
+            }
+        }
+        let voxels = self.voxels() as f64;
+        sum.map(|sum| sum as f64 / voxels)
+    }
+
+    /// Mean and largest score; one that is not finite counts as 0.
+    pub(super) fn mean_and_max(&self, probability: &Probability) -> (f64, f32) {
+        let (mut sum, mut max) = (0.0, 0f32);
+        for run in &self.runs {
+            let start = probability.grid().offset([run.begin, run.j, run.k]);
+            for &score in &probability.voxels()[start..=start + run.last - run.begin] {
+                let score = if score.is_finite() { score } else { 0.0 };
+                sum += f64::from(score);
+                max = max.max(score);
+            }
+        }
+        (sum / self.voxels() as f64, max)
+    }
+
+    /// The first and last voxel of each row: no other can be an end of a longest diameter.
+    fn rows(&self) -> Vec<Run> {
+        let mut rows: Vec<Run> = Vec::new();
+        for run in &self.runs {
+            match rows.last_mut() {
+                Some(row) if (row.j, row.k) == (run.j, run.k) => row.last = run.last,
+                _ => rows.push(*run),
+            }
+        }
+        rows
+    }
+
+    /// Voxel centres that can be ends of a diameter, in half voxels.
+    pub(super) fn centre_points(&self) -> Vec<[i32; 3]> {
+        let ends = |row: &Run| [row.begin, row.last].map(|i| half([i, row.j, row.k]));
+        self.rows().iter().flat_map(ends).collect()
+    }
+
+    /// Centres of voxel faces that can be ends of a diameter, in half voxels.
+    pub(super) fn face_points(&self) -> Vec<[i32; 3]> {
+        let mut points = Vec::new();
+        for row in self.rows() {
+            let ends = [row.begin, row.last].map(|i| half([i, row.j, row.k]));
+            points
+                .extend([[ends[0][0] - 1, ends[0][1], ends[0][2]], [ends[1][0] + 1, ends[1][1], ends[1][2]]]);
+            for [i, j, k] in ends {
+                points.extend([[i, j - 1, k], [i, j + 1, k], [i, j, k - 1], [i, j, k + 1]]);
+            }
+        }
+        points
+    }
+
+    /// The lesion's axial slices, row by row; `axis` is the voxel axis along which slices are counted.
+    pub(super) fn segments(&self, axis: usize) -> Vec<Segment> {
+        let mut segments: Vec<Segment> = if axis == 0 {
+            let voxels = self.runs.iter().flat_map(|run| (run.begin..=run.last).map(move |i| (i, run)));
+            voxels.map(|(slice, run)| Segment { slice, across: run.k, low: run.j, high: run.j }).collect()
+        } else {
+            let segment = |run: &Run| {
+                let (slice, across) = if axis == 1 { (run.j, run.k) } else { (run.k, run.j) };
+                Segment { slice, across, low: run.begin, high: run.last }
+            };
+            self.runs.iter().map(segment).collect()
+        };
+        segments.sort_unstable();
+        let mut rows: Vec<Segment> = Vec::new();
+        for segment in segments {
+            match rows.last_mut() {
+                Some(row) if (row.slice, row.across) == (segment.slice, segment.across) => {
+                    row.high = row.high.max(segment.high);
+                }
+                _ => rows.push(segment),
+            }
+        }
+        rows
+    }
+}
+
+/// A voxel's centre in half voxels.
+fn half(index: [usize; 3]) -> [i32; 3] {
+    index.map(|n| 2 * n as i32)
+}

@@ -1,0 +1,65 @@
+//! A lesion against what lies around it.
+
+use super::gather::{Lesion, Run};
+use sdk::{Grid, Image, Labels, Mask};
+
+/// Mean intensity of the lesion over the mean intensity of its surround, both of finite voxels; `None` where there is no
+/// surround or its mean is not positive.
+pub(super) fn contrast_ratio(
+    lesion: &Lesion,
+    labels: &Labels,
+    image: &Image,
+    mask: Option<&Mask>,
+    surround_mm: f64,
+) -> Option<f64> {
+    let grid = image.grid();
+    let inside = lesion.runs.iter().flat_map(|run| {
+        let start = grid.offset([run.begin, run.j, run.k]);
+        start..=start + run.last - run.begin
+    });
+    let lesion_mean = mean(inside.map(|offset| image.voxels()[offset]))?;
+    let [is, js, ks] = grown_box(lesion, grid, surround_mm);
+    let around = ks.flat_map(|k| js.clone().map(move |j| (j, k))).flat_map(|(j, k)| {
+        let row = grid.offset([0, j, k]);
+        row + is.start..row + is.end
+    });
+    let outside =
+        |&offset: &usize| labels.voxels()[offset] == 0 && mask.is_none_or(|m| m.voxels()[offset] != 0);
+    let surround_mean = mean(around.filter(outside).map(|offset| image.voxels()[offset]))?;
+    (surround_mean > 0.0).then(|| lesion_mean / surround_mean)
+}
+
+fn mean(voxels: impl Iterator<Item = f32>) -> Option<f64> {
+    let add = |(sum, n): (f64, usize), v: f32| (sum + f64::from(v), n + 1);
+    let (sum, n) = voxels.filter(|v| v.is_finite()).fold((0.0, 0), add);
+    (n > 0).then(|| sum / n as f64)
+}
+
+/// The lesion's box of voxels, grown by `surround_mm` on each side, within the grid.
+fn grown_box(lesion: &Lesion, grid: &Grid, surround_mm: f64) -> [std::ops::Range<usize>; 3] {
+    let spacing_mm = grid.spacing_mm();
+    let span = |axis: usize, low: fn(&Run) -> usize, high: fn(&Run) -> usize| {
+        let low = lesion.runs.iter().map(low).min().unwrap_or(0);
+        let high = lesion.runs.iter().map(high).max().unwrap_or(0);
+        let more = (surround_mm / spacing_mm[axis]).round() as usize;
+        low.saturating_sub(more)..(high + more + 1).min(grid.shape[axis])
+    };
+    [span(0, |r| r.begin, |r| r.last), span(1, |r| r.j, |r| r.j), span(2, |r| r.k, |r| r.k)]
+}
+
+/// Whether a voxel of the lesion lies outside the mask or shares a face with a voxel outside it; beyond the grid is outside.
+pub(super) fn touches_edge(lesion: &Lesion, mask: &Mask) -> bool {
+    let [nx, ny, nz] = mask.grid().shape;
+    let outside = |row: [usize; 2], begin: usize, last: usize| {
+        let start = mask.grid().offset([0, row[0], row[1]]);
+        mask.voxels()[start + begin..=start + last].contains(&0)
+    };
+    lesion.runs.iter().any(|&Run { begin, last, j, k }| {
+        let at_border = begin == 0 || last + 1 == nx || j == 0 || j + 1 == ny || k == 0 || k + 1 == nz;
+        at_border
+            || outside([j, k], begin - 1, last + 1)
+            || [[j - 1, k], [j + 1, k], [j, k - 1], [j, k + 1]]
+                .into_iter()
+                .any(|row| outside(row, begin, last))
+    })
+}
