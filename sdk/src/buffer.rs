@@ -136,7 +136,7 @@ impl Pages {
     /// If they lie outside, or `start` is not aligned for them.
     pub(crate) fn into_buf<T: Element + bytemuck::Pod>(self, start: usize, len: usize) -> Buf<T> {
         let window = Window { pages: self, bytes: start..start + len * size_of::<T>() };
-        Buf::from_owner(window, "map")
+        Buf::from_owner(window, "heap")
     }
 }
 

@@ -7,9 +7,8 @@ use crate::geometry::Grid;
 use crate::volume::AnyVolume;
 use libdeflater::{CompressionLvl, Compressor, Crc};
 use nifti::NiftiType;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Level of libdeflate. Against level 6 a whole head takes a quarter of the time and 2 % more room (256^3 int16: 0.23 s and
@@ -18,9 +17,6 @@ const LEVEL: i32 = 1;
 
 /// The `descrip` field holds 79 bytes and a zero.
 const DESCRIPTION_BYTES: usize = 79;
-
-/// Read and write for all; the process's umask takes its share.
-const NEW_FILE_MODE: u32 = 0o666;
 
 /// Transform code of a grid in scanner coordinates, for sform and qform alike.
 const SCANNER: i16 = 1;
@@ -212,7 +208,10 @@ fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::R
         _ => PathBuf::from("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".nifti-").suffix(".tmp").permissions(Permissions::from_mode(NEW_FILE_MODE));
+    builder.prefix(".nifti-").suffix(".tmp");
+    // A temporary file is its owner's alone; this one becomes a file like others, with the process's umask.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(&folder)?;
     fill(file.as_file_mut())?;
     file.as_file().sync_all()?;
