@@ -27,6 +27,9 @@ use std::path::Path;
 use std::sync::Arc;
 use tree::Tree;
 
+#[cfg(test)]
+pub(crate) use parse::{INPUT_KEYS, SECTIONS, STAGE_KEYS};
+
 /// What the command line changes in a workflow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {

@@ -30,14 +30,14 @@ pub(crate) const STAGE_KEYS: [&str; 16] = [
     "remove",
 ];
 /// Keys of an input.
-pub(crate) const IMAGE_KEYS: [&str; 8] =
+pub(crate) const INPUT_KEYS: [&str; 8] =
     ["type", "bids", "required", "pick", "on_error", "grid", "frame", "remove"];
 const OUTPUT_KEYS: [&str; 5] = ["from", "bids", "dataset", "sidecar", "remove"];
 /// A stage may be tried again at most this often.
 const MOST_RETRIES: i64 = 100;
 
 /// Whether something can be called so: a letter, then letters, digits, `_` and `-`.
-pub(crate) fn is_name(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
@@ -226,7 +226,7 @@ impl Parser {
                 "grid" => input.grid = self.text(entry).map(|text| text.text),
                 "frame" => input.frame = self.text(entry).map(|text| text.text),
                 "remove" => {}
-                _ => self.unknown(entry, "an input", &IMAGE_KEYS),
+                _ => self.unknown(entry, "an input", &INPUT_KEYS),
             }
         }
         if let Some(entry) = table.get("grid").or(table.get("frame")).filter(|_| !input.kind.is_volume()) {
