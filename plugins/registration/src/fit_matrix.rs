@@ -185,8 +185,7 @@ mod tests {
         assert_eq!(out.grid().world([0, 0, 0]), [0.25, 0.25, 0.0]);
     }
 
-    /// Along one axis of 3 voxels 0, 1, 2 torch gives these for 16 voxels (torch 2.11, `interpolate` as above): k below
-    /// is (k + 1/2) 3/16 - 1/2 held within 0..=2, exact in f32 to 1e-6.
+    /// A ramp shows the place itself: (k + 1/2) 3/16 - 1/2, held within the outermost centres (1e-6: f32).
     #[test]
     fn a_larger_matrix_follows_the_half_voxel_rule() {
         let image = Image::new(Grid::axis_aligned([3, 1, 1], [1.0; 3]), vec![0.0, 1.0, 2.0]).unwrap();

@@ -72,3 +72,34 @@ pub fn angles_rad(rotation: &Matrix3<f64>) -> [f64; 3] {
     let z = rotation[(1, 0)].atan2(rotation[(0, 0)]);
     [x, y, z]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Angles of a rotation build the same rotation again (1e-9 mm: rounding).
+        #[test]
+        fn angles_rebuild_the_map(
+            angles in proptest::array::uniform3(-1.4f64..1.4),
+            shift in proptest::array::uniform3(-50.0f64..50.0),
+        ) {
+            let centre = [3.0, -8.0, 12.0];
+            let map = Affine::rigid(angles, shift, centre);
+            let again = Affine::rigid(angles_rad(&map.linear()), shift, centre);
+            let apart = (map.matrix() - again.matrix()).abs().max();
+            prop_assert!(apart < 1e-9, "{apart}");
+        }
+
+        /// A pose stays rigid however it is moved.
+        #[test]
+        fn a_moved_pose_is_rigid(by in proptest::array::uniform6(-60.0f64..60.0)) {
+            let centre = Vector3::new(1.0, 2.0, 3.0);
+            let pose = Pose { rotation: Matrix3::identity(), centre, target: centre };
+            let moved = pose.moved(&Vector6::from(by), 75.0);
+            let off = (moved.rotation * moved.rotation.transpose() - Matrix3::identity()).abs().max();
+            prop_assert!(off < 1e-12 && moved.rotation.determinant() > 0.0, "{off}");
+        }
+    }
+}

@@ -39,6 +39,9 @@ const DETAILS: [Detail; 4] = [
     Detail { width_mm: 8.0, points: 6_000, bins: 32, shortest_step_mm: 0.2 },
 ];
 
+/// Place of the search's level in [`DETAILS`].
+const COARSEST: usize = 3;
+
 /// Starts that are climbed at 8 mm, and at 4 mm.
 const CLIMBED: [usize; 2] = [12, 3];
 
@@ -184,13 +187,12 @@ pub fn register(
     ctx.progress(0.0, "smoothing");
     let fixed_levels = levels(fixed, &widths_mm, Side::Fixed, ctx)?;
     let moving_levels = levels(moving, &widths_mm, Side::Moving, ctx)?;
-    let [.., coarse_fixed] = &fixed_levels[..] else { unreachable!("there are four widths") };
-    let [.., coarse_moving] = &moving_levels[..] else { unreachable!("there are four widths") };
-    let centre = coarse_fixed.centre_of_mass();
+    let centre = fixed_levels[COARSEST].centre_of_mass();
     let pair = Pair { fixed_levels: &fixed_levels, moving_levels: &moving_levels, fixed_mask, centre, ctx };
 
     ctx.progress(0.3, "searching");
-    let targets = [centre, centres_on_each_other(fixed, moving, centre), coarse_moving.centre_of_mass()];
+    let targets =
+        [centre, centres_on_each_other(fixed, moving, centre), moving_levels[COARSEST].centre_of_mass()];
     let (best, steps, runner_up) = pair.coarse(&targets)?;
     pair.fine(best, steps, runner_up)
 }
@@ -241,13 +243,13 @@ impl Pair<'_> {
 
     /// Search and climbs at 8 and 4 mm: the best pose, its steps, and the best other one.
     fn coarse(&self, targets: &[[f64; 3]]) -> Result<(Candidate, usize, Option<RunnerUp>), OperatorError> {
-        let samples = self.samples(3)?;
-        let metric = self.metric(&samples, 3)?;
+        let samples = self.samples(COARSEST)?;
+        let metric = self.metric(&samples, COARSEST)?;
         let starts = start::search(&metric, self.centre, targets, CLIMBED[0], self.ctx)?;
         if starts.is_empty() {
             return Err(RigidError::NoOverlap { limit_percent: 100.0 * LEAST_OVERLAP }.into());
         }
-        let climbs = self.ctx.map(starts.len(), |n| climbed(&metric, &starts[n].pose, 3, None));
+        let climbs = self.ctx.map(starts.len(), |n| climbed(&metric, &starts[n].pose, COARSEST, None));
         self.ctx.check_cancelled()?;
         let ends = start::best(climbs.iter().map(|(candidate, _)| *candidate).collect(), CLIMBED[1]);
 

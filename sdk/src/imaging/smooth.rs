@@ -66,53 +66,66 @@ fn along(
 ) -> Result<Buf<f32>, OperatorError> {
     let [nx, ny, nz] = shape;
     let plane = nx * ny;
+    let scales = scales(shape[axis], kernel);
     let mut out = ctx.alloc::<f32>(plane * nz)?;
     ctx.fill(&mut out, plane, |k, slice| {
         if ctx.cancelled() {
             return;
         }
+        let rows = &voxels[k * plane..][..plane];
         match axis {
             0 => {
-                for (row, line) in slice.chunks_exact_mut(nx).zip(voxels[k * plane..].chunks_exact(nx)) {
-                    smooth_line(row, line, kernel);
+                for (out, line) in slice.chunks_exact_mut(nx).zip(rows.chunks_exact(nx)) {
+                    smooth_line(out, line, kernel, &scales);
                 }
             }
             1 => {
-                let rows = &voxels[k * plane..][..plane];
-                for (j, row) in slice.chunks_exact_mut(nx).enumerate() {
-                    smooth_rows(row, j, rows, kernel);
+                for (j, out) in slice.chunks_exact_mut(nx).enumerate() {
+                    smooth_rows(out, j, rows, kernel, scales[j]);
                 }
             }
-            _ => smooth_rows(slice, k, voxels, kernel),
+            _ => smooth_rows(slice, k, voxels, kernel, scales[k]),
         }
     });
     ctx.check_cancelled()?;
     Ok(out.freeze())
 }
 
-/// The kernel along one line.
-fn smooth_line(out: &mut [f32], line: &[f32], kernel: &[f32]) {
-    for (at, value) in out.iter_mut().enumerate() {
-        let (low, high) = reach(at, line.len(), kernel.len());
-        let (mut sum, mut weight) = (0.0, 0.0);
-        for (n, voxel) in (low..).zip(&line[low..high]) {
-            let w = kernel[n.abs_diff(at)];
-            sum += w * voxel;
-            weight += w;
+/// For each voxel of a line, one over the sum of the weights that the kernel finds there.
+fn scales(len: usize, kernel: &[f32]) -> Vec<f32> {
+    let weight = |at: usize| {
+        let (low, high) = reach(at, len, kernel.len());
+        (low..high).map(|n| kernel[n.abs_diff(at)]).sum::<f32>()
+    };
+    (0..len).map(|at| 1.0 / weight(at)).collect()
+}
+
+/// The kernel along one line: one sweep for each of its weights.
+fn smooth_line(out: &mut [f32], line: &[f32], kernel: &[f32], scales: &[f32]) {
+    for (value, voxel) in out.iter_mut().zip(line) {
+        *value = kernel[0] * voxel;
+    }
+    for (n, weight) in kernel.iter().enumerate().skip(1) {
+        for (value, voxel) in out.iter_mut().zip(&line[n..]) {
+            *value += weight * voxel;
         }
-        *value = sum / weight;
+        for (value, voxel) in out[n..].iter_mut().zip(line) {
+            *value += weight * voxel;
+        }
+    }
+    for (value, scale) in out.iter_mut().zip(scales) {
+        *value *= scale;
     }
 }
 
 /// The kernel across whole rows (or slices): row `at` of the result from its neighbours in `rows`.
-fn smooth_rows(out: &mut [f32], at: usize, rows: &[f32], kernel: &[f32]) {
+fn smooth_rows(out: &mut [f32], at: usize, rows: &[f32], kernel: &[f32], scale: f32) {
     let width = out.len();
     let (low, high) = reach(at, rows.len() / width, kernel.len());
-    let weight: f32 = (low..high).map(|n| kernel[n.abs_diff(at)]).sum();
     for n in low..high {
-        let w = kernel[n.abs_diff(at)] / weight;
+        let weight = kernel[n.abs_diff(at)] * scale;
         for (value, voxel) in out.iter_mut().zip(&rows[n * width..][..width]) {
-            *value += w * voxel;
+            *value += weight * voxel;
         }
     }
 }
