@@ -27,7 +27,7 @@ pub struct StageOutcome {
     pub member: Option<String>,
     /// What ran there.
     pub operator: Option<String>,
-    /// `ran`, `skipped`, `failed`, `cancelled`, `replaced`.
+    /// `ran`, `skipped`, `failed`, or `cancelled`: something it needs failed, or the run was stopped.
     pub state: Option<String>,
     /// Why it did not run, or failed.
     pub reason: Option<String>,
@@ -49,6 +49,8 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// What is published.
     pub outputs: Vec<PlannedOutput>,
+    /// What the user should know about the workflow.
+    pub notes: Vec<String>,
 }
 
 /// A name with a version and a digest.
@@ -75,24 +77,24 @@ pub struct PlannedInput {
     pub kind: Option<String>,
 }
 
-/// A stage of the plan.
+/// A stage of the plan, or one member of a mapped stage.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(crate = "sdk::serde", default)]
 pub struct PlannedStage {
     /// Its name.
     pub stage: String,
+    /// Which member, for a stage mapped over a set.
+    pub member: Option<String>,
     /// What runs there.
     pub operator: Option<String>,
     /// Which plugin provides it.
     pub plugin: Option<String>,
-    /// Members of a mapped stage.
-    pub members: Vec<String>,
     /// `runs` or `skipped`.
     pub state: Option<String>,
     /// Why it is skipped.
     pub reason: Option<String>,
-    /// What it reads: `stage.port` or an input.
-    pub inputs: Vec<String>,
+    /// What it reads: `stage.port` or an input of the workflow, alone or as `from` of an object that also names the port.
+    pub inputs: Vec<Value>,
     /// Its settings.
     pub settings: Value,
 }
@@ -103,10 +105,10 @@ pub struct PlannedStage {
 pub struct PlannedOutput {
     /// Its name.
     pub name: String,
-    /// What is published there.
-    pub from: Option<String>,
     /// Whether it can be made.
-    pub state: Option<String>,
+    pub available: Option<bool>,
+    /// Why it cannot.
+    pub reason: Option<String>,
 }
 
 /// Where the results come from.
@@ -143,6 +145,8 @@ pub struct InputFile {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(crate = "sdk::serde", default)]
 pub struct UsedOperator {
+    /// The stage it runs in.
+    pub stage: String,
     /// Its name.
     pub operator: String,
     /// The publication behind it.

@@ -94,6 +94,8 @@ impl<'a> Drawn<'a> {
 const TILE_DOTS: usize = 256;
 /// Dots along the side of a lesion's picture.
 const LESION_DOTS: usize = 192;
+/// Dots of a picture for one dot of its letters: pictures are shown smaller than drawn.
+const LETTER_SCALE: usize = 2;
 /// Least side of a lesion's picture in mm: enough brain around a small lesion to recognise the place.
 const LESION_MM: f64 = 50.0;
 
@@ -101,7 +103,6 @@ const LESION_MM: f64 = 50.0;
 struct Sheet {
     window: Window,
     numbers: bool,
-    letter_scale: usize,
     about: String,
 }
 
@@ -119,18 +120,37 @@ fn place(grid: &Grid, window: &Window) -> String {
 }
 
 fn paint(scene: &Scene<'_>, drawn: &Drawn<'_>, sheet: &Sheet) -> Result<Figure, PictureError> {
-    let window = &sheet.window;
-    let mut base = scene.base(window);
-    base.mark(window, sheet.letter_scale);
-    let layer = drawn.layer(window, sheet.numbers);
-    let place = place(scene.grid(), window);
+    let layer = drawn.layer(&sheet.window, sheet.numbers);
+    let place = place(scene.grid(), &sheet.window);
+    let description = format!("{}, {} view, {place}", sheet.about, sheet.window.plane.view.name());
+    finish(scene, &sheet.window, layer, &overlay::palette(), Text { caption: place, description })
+}
+
+/// What is said about a picture.
+struct Text {
+    caption: String,
+    description: String,
+}
+
+/// The reference with its marks below a layer; the marks stay in sight.
+fn finish(
+    scene: &Scene<'_>,
+    window: &Window,
+    mut layer: Overlay,
+    palette: &[[u8; 4]],
+    text: Text,
+) -> Result<Figure, PictureError> {
+    let plain = scene.base(window);
+    let mut base = plain.clone();
+    base.mark(window, LETTER_SCALE);
+    layer.clear_where_differ(&plain, &base);
     Ok(Figure {
         width: window.dots[0],
         height: window.dots[1],
         base: base.to_source()?,
-        overlay: if layer.is_clear() { None } else { Some(layer.to_source(&overlay::palette())?) },
-        description: format!("{}, {} view, {place}", sheet.about, window.plane.view.name()),
-        caption: place,
+        overlay: if layer.is_clear() { None } else { Some(layer.to_source(palette)?) },
+        caption: text.caption,
+        description: text.description,
     })
 }
 
@@ -183,7 +203,6 @@ pub fn mosaic(
     let sheet = |slice| Sheet {
         window: scene.window(&plane, slice, TILE_DOTS),
         numbers: true,
-        letter_scale: 2,
         about: "Brain with network score and outlines".to_owned(),
     };
     let sheets: Vec<Sheet> = slices.into_iter().map(sheet).collect();
@@ -232,7 +251,6 @@ fn lesion_sheet(scene: &Scene<'_>, shape: &Shape, view: View) -> Sheet {
     Sheet {
         window: plane.window(slice, low, high, 2.0 * half / LESION_DOTS as f64),
         numbers: false,
-        letter_scale: 2,
         about: format!("Lesion {}", shape.label),
     }
 }
@@ -272,19 +290,14 @@ fn checker(
     view: View,
 ) -> Result<Figure, PictureError> {
     let window = middle_window(scene, view);
-    let mut base = scene.base(&window);
-    base.mark(&window, 2);
     let greys = scene.greys_of(&window, image);
     let layer = overlay::checkerboard(&window, &greys, |n| scene.shows(window.index(n)));
     let place = place(scene.grid(), &window);
-    Ok(Figure {
-        width: window.dots[0],
-        height: window.dots[1],
-        base: base.to_source()?,
-        overlay: Some(layer.to_source(&overlay::checker_palette())?),
-        description: format!("Checkerboard of {name} and the reference, {} view, {place}", view.name()),
+    let text = Text {
         caption: format!("{} · {place}", view.name()),
-    })
+        description: format!("Checkerboard of {name} and the reference, {} view, {place}", view.name()),
+    };
+    finish(scene, &window, layer, &overlay::checker_palette(), text)
 }
 
 /// The outline of the brain mask in three views.
@@ -295,20 +308,15 @@ pub fn mask_outline(scene: &Scene<'_>, mask: &Mask) -> Result<Vec<Figure>, Pictu
     let Some(sampler) = Sampler::new(mask, scene.grid()) else { return Ok(Vec::new()) };
     let view = |view: View| {
         let window = middle_window(scene, view);
-        let mut base = scene.base(&window);
-        base.mark(&window, 2);
         let inside: Vec<u32> = sampler.nearest_in(&window, 0).into_iter().map(u32::from).collect();
         let mut layer = Overlay::clear(window.dots);
         overlay::draw_outline(&mut layer, &inside, Outline::Mask);
         let place = place(scene.grid(), &window);
-        Ok(Figure {
-            width: window.dots[0],
-            height: window.dots[1],
-            base: base.to_source()?,
-            overlay: Some(layer.to_source(&overlay::palette())?),
-            description: format!("Outline of the brain mask, {} view, {place}", view.name()),
+        let text = Text {
             caption: format!("{} · {place}", view.name()),
-        })
+            description: format!("Outline of the brain mask, {} view, {place}", view.name()),
+        };
+        finish(scene, &window, layer, &overlay::palette(), text)
     };
     View::ALL.into_iter().map(view).collect()
 }

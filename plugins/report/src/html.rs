@@ -5,7 +5,7 @@ use crate::overlay;
 use crate::report::Report;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, context};
+use minijinja::{Environment, HtmlEscape, Value as Markup, context};
 use sdk::serde::Serialize;
 
 /// The page cannot be made from its templates: a bug, since both are part of this library.
@@ -72,6 +72,20 @@ fn bar_stops(display_threshold: f64) -> Vec<Stop> {
     (0..BAR_STOPS).map(stop).collect()
 }
 
+/// Escapes a text; words between back quotes, as messages have them, become code.
+fn marked(text: &str) -> Markup {
+    let parts: Vec<String> = text.split('`').map(|part| HtmlEscape(part).to_string()).collect();
+    // An odd number of parts has each opening quote closed; else the text is left as it is.
+    if parts.len().is_multiple_of(2) {
+        return Markup::from_safe_string(parts.join("`"));
+    }
+    let coded = parts
+        .iter()
+        .enumerate()
+        .map(|(n, part)| if n % 2 == 1 { format!("<code>{part}</code>") } else { part.clone() });
+    Markup::from_safe_string(coded.collect())
+}
+
 /// The page.
 ///
 /// # Errors
@@ -79,6 +93,7 @@ fn bar_stops(display_threshold: f64) -> Vec<Stop> {
 pub fn page(report: &Report, pictures: &Pictures) -> Result<String, HtmlError> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.add_filter("marked", marked);
     for (name, text) in TEMPLATES {
         environment.add_template(name, text)?;
     }
@@ -91,4 +106,15 @@ pub fn page(report: &Report, pictures: &Pictures) -> Result<String, HtmlError> {
         js => include_str!("templates/page.js"),
     };
     Ok(environment.get_template("page.html")?.render(shown)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_quotes_become_code_and_everything_is_escaped() {
+        assert_eq!(marked("use `a<b`, please").as_str(), Some("use <code>a&lt;b</code>, please"));
+        assert_eq!(marked("a ` <b>").as_str(), Some("a ` &lt;b&gt;"));
+    }
 }

@@ -38,12 +38,17 @@ pub struct Model {
     pub card: Vec<(String, String)>,
 }
 
-/// JSON as a person writes it: text without quotes, lists with commas.
+/// JSON as a person writes it: text without quotes, lists with commas, an object of a `name` by that name.
 pub fn plain(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(object) => match object.get("name").and_then(Value::as_str) {
+            Some(name) if object.get("optional") == Some(&Value::Bool(true)) => format!("{name} (optional)"),
+            Some(name) => name.to_owned(),
+            None => value.to_string(),
+        },
         other => other.to_string(),
     }
 }

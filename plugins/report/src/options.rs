@@ -80,4 +80,13 @@ mod tests {
         assert!(Options { display_threshold: f64::NAN, ..Options::default() }.check().is_err());
         assert_eq!(Options::default().check(), Ok(()));
     }
+
+    #[test]
+    fn the_readme_names_every_setting_with_its_default() {
+        let defaults = serde_json::to_value(Options::default()).unwrap();
+        for (name, default) in defaults.as_object().unwrap() {
+            let row = format!("| `{name}` | `{default}` |");
+            assert!(include_str!("../README.md").contains(&row), "the README lacks {row}");
+        }
+    }
 }

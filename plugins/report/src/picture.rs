@@ -139,6 +139,15 @@ impl Overlay {
         Self { dots, entries: vec![0; dots[0] * dots[1]] }
     }
 
+    /// Clears the dots where two bases differ: what was written into one of them stays in sight.
+    pub fn clear_where_differ(&mut self, one: &Base, other: &Base) {
+        for (entry, (a, b)) in self.entries.iter_mut().zip(one.greys.iter().zip(&other.greys)) {
+            if a != b {
+                *entry = 0;
+            }
+        }
+    }
+
     /// Whether nothing is drawn.
     pub fn is_clear(&self) -> bool {
         self.entries.iter().all(|&entry| entry == 0)

@@ -8,8 +8,8 @@ use crate::shape::Shape;
 use crate::stages::{self, StageRow};
 use crate::summary::Summary;
 use crate::tables::Shown;
-use sdk::Grid;
 use sdk::serde::Serialize;
+use sdk::{Cell, Column, Grid, Table};
 
 /// What every report must say.
 pub const USE_LIMIT: &str =
@@ -43,7 +43,7 @@ pub struct Report {
     pub lesions: Option<Shown>,
     /// All candidates of the filter.
     pub candidates: Option<Shown>,
-    /// Quality of registration by image.
+    /// Quality of registration and the like.
     pub quality: Vec<Quality>,
     /// Which inputs the case has.
     pub inputs: Vec<PlannedInput>,
@@ -61,13 +61,13 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Quality of one registration.
+/// Quality of the members whose tables have the same columns.
 #[derive(Clone, Debug, Serialize)]
 #[serde(crate = "sdk::serde")]
 pub struct Quality {
-    /// Name of the image.
+    /// Names of the members.
     pub name: String,
-    /// Its measures.
+    /// Their measures, one row or more for each.
     pub table: Shown,
 }
 
@@ -89,6 +89,8 @@ pub struct File {
 #[derive(Clone, Debug, Serialize)]
 #[serde(crate = "sdk::serde")]
 pub struct Method {
+    /// The stage it ran in.
+    pub stage: String,
     /// Its name.
     pub operator: String,
     /// The publication behind it.
@@ -124,40 +126,26 @@ impl Report {
             warnings: warnings(case, &plan.inputs, &stages),
             lesions: case.table.as_ref().map(Shown::of),
             candidates: case.candidates.as_ref().map(Shown::of),
-            quality: case.quality.iter().map(quality).collect(),
+            quality: quality(&case.quality),
             inputs: plan.inputs,
             stages,
             outputs: plan.outputs,
             plugins: provenance.plugins,
             files: provenance.inputs.iter().map(file).collect(),
             methods: provenance.operators.iter().map(method).collect(),
-            notes: case.notes.clone(),
+            notes: case.notes.iter().chain(&plan.notes).cloned().collect(),
         }
     }
 }
 
 fn banners(case: &Case, model: Option<&Model>, stages: &[StageRow]) -> Vec<Banner> {
-    let mut banners = Vec::new();
-    for stage in stages.iter().filter(|stage| stage.state == "failed" || stage.state == "cancelled") {
-        let ended = stage.details.iter().filter(|detail| detail.state == stage.state);
-        let text: Vec<String> = ended
-            .map(|detail| {
-                let hint = if detail.hint.is_empty() { "" } else { " – hint: " };
-                format!("{}{hint}{}", detail.reason, detail.hint)
-            })
-            .collect();
-        banners.push(Banner {
-            level: Level::Danger,
-            title: format!("STAGE {}: {}", stage.state.to_uppercase(), stage.stage),
-            text: text.join("; "),
-        });
-    }
+    let mut banners: Vec<Banner> = stages.iter().filter(|s| s.state == "failed").map(failure).collect();
     let failed = case.outcome.as_ref().is_some_and(|outcome| outcome.ok == Some(false));
     if failed && banners.is_empty() {
         banners.push(Banner {
             level: Level::Danger,
             title: "THE CASE DID NOT FINISH".to_owned(),
-            text: "No stage says why; see the log of the run.".to_owned(),
+            text: "No stage failed by itself: the run was stopped.".to_owned(),
         });
     }
     if case.has_results() {
@@ -172,7 +160,20 @@ fn banners(case: &Case, model: Option<&Model>, stages: &[StageRow]) -> Vec<Banne
     banners
 }
 
-/// Missing inputs, what operators warned of, and stages that did not run.
+fn failure(stage: &StageRow) -> Banner {
+    let ended = stage.details.iter().filter(|detail| detail.state == "failed");
+    let text: Vec<String> = ended
+        .map(|detail| {
+            let member =
+                if detail.member.is_empty() { String::new() } else { format!("{}: ", detail.member) };
+            let hint = if detail.hint.is_empty() { "" } else { " – hint: " };
+            format!("{member}{}{hint}{}", detail.reason, detail.hint)
+        })
+        .collect();
+    Banner { level: Level::Danger, title: format!("STAGE FAILED: {}", stage.stage), text: text.join("; ") }
+}
+
+/// Missing inputs, stages that did not deliver, and what operators warned of.
 fn warnings(case: &Case, inputs: &[PlannedInput], stages: &[StageRow]) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     let missing: Vec<String> = inputs
@@ -185,29 +186,69 @@ fn warnings(case: &Case, inputs: &[PlannedInput], stages: &[StageRow]) -> Vec<St
     if !missing.is_empty() {
         warnings.push(format!("Missing from this case: {}", missing.join(", ")));
     }
-    for stage in stages {
-        let details = stage.details.iter();
-        for detail in details.filter(|d| matches!(d.state.as_str(), "failed" | "cancelled" | "skipped")) {
-            let member =
-                if detail.member.is_empty() { String::new() } else { format!(", {}", detail.member) };
-            let reason = if detail.reason.is_empty() { "no reason given" } else { &detail.reason };
-            warnings.push(format!("Stage {}{member} {}: {reason}", stage.stage, detail.state));
-        }
-    }
+    warnings.extend(undelivered(stages));
     // A warning travels with a value through all stages that pass it on: say it once.
     for (port, facts) in &case.facts {
         for warning in facts.warnings() {
-            let text = format!("{port}: {warning}");
             if !warnings.iter().any(|known| known.ends_with(&format!(": {warning}"))) {
-                warnings.push(text);
+                warnings.push(format!("{port}: {warning}"));
             }
         }
     }
     warnings
 }
 
-fn quality((name, table): &(String, sdk::Table)) -> Quality {
-    Quality { name: name.clone(), table: Shown::of(table) }
+/// One line for all stages that share a state and a reason.
+fn undelivered(stages: &[StageRow]) -> Vec<String> {
+    let mut groups: Vec<((&str, &str), Vec<String>)> = Vec::new();
+    for stage in stages {
+        for detail in &stage.details {
+            if !matches!(detail.state.as_str(), "failed" | "cancelled" | "skipped") {
+                continue;
+            }
+            let name = if detail.member.is_empty() {
+                stage.stage.clone()
+            } else {
+                format!("{} ({})", stage.stage, detail.member)
+            };
+            let key = (detail.state.as_str(), detail.reason.as_str());
+            match groups.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, names)) => names.push(name),
+                None => groups.push((key, vec![name])),
+            }
+        }
+    }
+    let line = |((state, reason), names): ((&str, &str), Vec<String>)| {
+        let mut letters = state.chars();
+        let state: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+        let reason = if reason.is_empty() { "no reason given" } else { reason };
+        format!("{state}: {} – {reason}", names.join(", "))
+    };
+    groups.into_iter().map(line).collect()
+}
+
+/// One table for all members whose tables have the same columns, with the members' names in front.
+fn quality(members: &[(String, Table)]) -> Vec<Quality> {
+    let mut groups: Vec<(Vec<&str>, Table)> = Vec::new();
+    for (name, table) in members {
+        let mut rows: Vec<Vec<Cell>> = table.rows.clone();
+        for row in &mut rows {
+            row.insert(0, name.as_str().into());
+        }
+        let known = groups.iter_mut().find(|(_, known)| known.columns[1..] == table.columns[..]);
+        if let Some((names, known)) = known {
+            names.push(name);
+            known.rows.extend(rows);
+        } else {
+            let mut columns = vec![Column::new("image", "", "which image was judged")];
+            columns.extend(table.columns.iter().cloned());
+            groups.push((vec![name], Table { columns, rows }));
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(names, table)| Quality { name: names.join(", "), table: Shown::of(&table) })
+        .collect()
 }
 
 fn file(input: &InputFile) -> File {
@@ -222,6 +263,7 @@ fn file(input: &InputFile) -> File {
 
 fn method(used: &UsedOperator) -> Method {
     Method {
+        stage: used.stage.clone(),
         operator: used.operator.clone(),
         citation: used.citation.clone().unwrap_or_default(),
         settings: entries(&used.settings),

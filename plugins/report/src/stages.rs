@@ -14,7 +14,7 @@ pub struct StageRow {
     pub operator: String,
     /// Which plugin provides it.
     pub plugin: String,
-    /// `ran`, `skipped`, `failed`, `cancelled`, `replaced`; `runs` if only the plan is known.
+    /// `ran`, `skipped`, `failed`, `cancelled`; `runs` if only the plan is known.
     pub state: String,
     /// What it reads.
     pub inputs: Vec<String>,
@@ -41,70 +41,87 @@ pub struct Detail {
 }
 
 /// States from worst to best: a stage is as good as its worst member.
-const ORDER: [&str; 6] = ["failed", "cancelled", "skipped", "replaced", "runs", "ran"];
+const ORDER: [&str; 5] = ["failed", "cancelled", "skipped", "runs", "ran"];
 
-fn worst<'a>(states: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The worst of the members' states. A member that the case does not have does not make the whole stage skipped.
+fn overall(details: &[Detail]) -> String {
     let rank = |state: &str| ORDER.iter().position(|known| *known == state).unwrap_or(ORDER.len());
-    states.min_by_key(|state| rank(state))
+    let states: Vec<&str> = details.iter().map(|detail| detail.state.as_str()).collect();
+    let worked = states.iter().any(|state| matches!(*state, "ran" | "runs"));
+    let counted = states.into_iter().filter(|state| !worked || *state != "skipped");
+    counted.min_by_key(|state| rank(state)).unwrap_or("unknown").to_owned()
 }
 
 /// The stages in the plan's order, each with its outcome; stages known from the outcome alone come last.
 pub fn rows(plan: Option<&Plan>, outcome: Option<&Outcome>) -> Vec<StageRow> {
     let planned = plan.map(|plan| plan.stages.as_slice()).unwrap_or_default();
     let ended = outcome.map(|outcome| outcome.stages.as_slice()).unwrap_or_default();
-    let mut rows: Vec<StageRow> = Vec::new();
-    for stage in planned {
-        rows.push(row(stage, ended));
-    }
-    for end in ended {
-        if !rows.iter().any(|row| row.stage == end.stage) {
-            let stage = PlannedStage { stage: end.stage.clone(), ..PlannedStage::default() };
-            rows.push(row(&stage, ended));
+    let mut names: Vec<&str> = Vec::new();
+    let all = planned.iter().map(|stage| stage.stage.as_str());
+    for name in all.chain(ended.iter().map(|end| end.stage.as_str())) {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
-    rows
+    names.into_iter().map(|name| row(name, planned, ended)).collect()
 }
 
-fn row(planned: &PlannedStage, ended: &[StageOutcome]) -> StageRow {
-    let own: Vec<&StageOutcome> = ended.iter().filter(|end| end.stage == planned.stage).collect();
-    let states = own.iter().filter_map(|end| end.state.as_deref());
-    // A member that was left out from the start is said in the details; it does not make the whole stage skipped.
-    let ran = states.clone().any(|state| state == "ran");
-    let state = worst(states.filter(|state| !ran || *state != "skipped"));
-    let mut details: Vec<Detail> = own.iter().map(|end| detail(end)).collect();
-    if own.is_empty() && planned.reason.is_some() {
-        details.push(Detail {
-            state: planned.state.clone().unwrap_or_default(),
-            reason: planned.reason.clone().unwrap_or_default(),
-            ..Detail::default()
-        });
+fn row(name: &str, planned: &[PlannedStage], ended: &[StageOutcome]) -> StageRow {
+    let planned: Vec<&PlannedStage> = planned.iter().filter(|stage| stage.stage == name).collect();
+    let ended: Vec<&StageOutcome> = ended.iter().filter(|end| end.stage == name).collect();
+    let mut details: Vec<Detail> = Vec::new();
+    for stage in &planned {
+        let end = ended.iter().find(|end| text(end.member.as_ref()) == text(stage.member.as_ref()));
+        details.push(end.map_or_else(|| expected(stage), |end| detail(end)));
     }
-    if details.is_empty() {
-        let member = |name: &String| Detail { member: name.clone(), ..Detail::default() };
-        details = planned.members.iter().map(member).collect();
-    }
+    let unplanned =
+        |end: &&&StageOutcome| !details.iter().any(|known| known.member == text(end.member.as_ref()));
+    let late: Vec<Detail> = ended.iter().filter(unplanned).map(|end| detail(end)).collect();
+    details.extend(late);
+    let state = overall(&details);
     details
         .retain(|detail| !detail.member.is_empty() || !detail.reason.is_empty() || !detail.hint.is_empty());
-    let operator = planned.operator.clone().or_else(|| own.iter().find_map(|end| end.operator.clone()));
+    let mut inputs: Vec<String> = Vec::new();
+    for wire in planned.iter().flat_map(|stage| &stage.inputs) {
+        let from = wire.as_str().or_else(|| wire.get("from")?.as_str());
+        if let Some(from) = from.filter(|from| !inputs.iter().any(|known| known == from)) {
+            inputs.push(from.to_owned());
+        }
+    }
+    let operators = planned.iter().map(|stage| text(stage.operator.as_ref()));
+    let operator =
+        operators.chain(ended.iter().map(|end| text(end.operator.as_ref()))).find(|name| !name.is_empty());
     StageRow {
-        stage: planned.stage.clone(),
+        stage: name.to_owned(),
         operator: operator.unwrap_or_default(),
-        plugin: planned.plugin.clone().unwrap_or_default(),
-        state: state.or(planned.state.as_deref()).unwrap_or("unknown").to_owned(),
-        inputs: planned.inputs.clone(),
-        settings: entries(&planned.settings),
+        plugin: planned.first().map(|stage| text(stage.plugin.as_ref())).unwrap_or_default(),
+        state,
+        inputs,
+        settings: planned.first().map(|stage| entries(&stage.settings)).unwrap_or_default(),
         details,
     }
 }
 
-fn detail(end: &StageOutcome) -> Detail {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+fn text(field: Option<&String>) -> String {
+    field.cloned().unwrap_or_default()
+}
+
+fn expected(stage: &PlannedStage) -> Detail {
     Detail {
-        member: text(&end.member),
-        state: text(&end.state),
-        reason: text(&end.reason),
-        hint: text(&end.hint),
-        location: text(&end.location),
+        member: text(stage.member.as_ref()),
+        state: text(stage.state.as_ref()),
+        reason: text(stage.reason.as_ref()),
+        ..Detail::default()
+    }
+}
+
+fn detail(end: &StageOutcome) -> Detail {
+    Detail {
+        member: text(end.member.as_ref()),
+        state: text(end.state.as_ref()),
+        reason: text(end.reason.as_ref()),
+        hint: text(end.hint.as_ref()),
+        location: text(end.location.as_ref()),
     }
 }
 
@@ -116,9 +133,13 @@ mod tests {
     #[test]
     fn a_stage_is_as_good_as_its_worst_member_and_an_absent_member_is_no_fault() {
         let plan: Plan = serde_json::from_value(json!({"stages": [
-            {"stage": "aligned", "operator": "register", "members": ["t1_pre", "flair"], "state": "runs"},
-            {"stage": "segment", "operator": "segment", "state": "runs"},
-            {"stage": "late", "operator": "x", "state": "skipped", "reason": "needs `flair`"}]}))
+            {"stage": "aligned", "member": "t1_pre", "operator": "register", "state": "runs",
+             "inputs": [{"port": "fixed", "from": "bravo"}, {"port": "moving", "from": "t1_pre"}]},
+            {"stage": "aligned", "member": "flair", "operator": "register", "state": "skipped",
+             "inputs": ["bravo"], "reason": "input `flair` is absent"},
+            {"stage": "segment", "member": "", "operator": "segment", "state": "runs"},
+            {"stage": "late", "operator": "x", "state": "skipped", "reason": "needs `flair`"},
+            {"stage": "page", "operator": "case_report", "state": "runs"}]}))
         .unwrap();
         let outcome: Outcome = serde_json::from_value(json!({"stages": [
             {"stage": "aligned", "member": "t1_pre", "state": "ran"},
@@ -130,11 +151,18 @@ mod tests {
         let states: Vec<(&str, &str)> = rows.iter().map(|r| (r.stage.as_str(), r.state.as_str())).collect();
         assert_eq!(
             states,
-            [("aligned", "ran"), ("segment", "failed"), ("late", "skipped"), ("extra", "ran")]
+            [
+                ("aligned", "ran"),
+                ("segment", "failed"),
+                ("late", "skipped"),
+                ("page", "runs"),
+                ("extra", "ran")
+            ]
         );
+        assert_eq!(rows[0].inputs, ["bravo", "t1_pre"]);
         assert_eq!(rows[0].details[1].reason, "input `flair` is absent");
         assert_eq!(rows[1].details[0].hint, "use less");
         assert_eq!(rows[2].details[0].reason, "needs `flair`");
-        assert_eq!(rows[3].operator, "y");
+        assert_eq!(rows[4].operator, "y");
     }
 }

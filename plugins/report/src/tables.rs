@@ -57,6 +57,7 @@ const TITLES: &[(&str, &str)] = &[
     ("volume_ml", "Volume"),
     ("voxels", "Voxels"),
     ("longest_diameter_mm", "Longest diameter"),
+    ("longest_diameter_centre_mm", "Between centres"),
     ("longest_axial_diameter_mm", "Longest axial"),
     ("perpendicular_mm", "Perpendicular"),
     ("axial_slice", "Axial slice"),
@@ -67,11 +68,49 @@ const TITLES: &[(&str, &str)] = &[
     ("measurable", "Measurable"),
 ];
 
-/// The three columns that become one, and their shared title.
-const CENTROID: [&str; 3] = ["centroid_x", "centroid_y", "centroid_z"];
+/// Three columns that become one.
+struct Merged {
+    parts: [&'static str; 3],
+    title: &'static str,
+    unit: &'static str,
+    about: &'static str,
+    text: fn([f64; 3]) -> String,
+}
 
-fn is_centroid(name: &str) -> bool {
-    CENTROID.iter().any(|part| name == *part || name == format!("{part}_mm"))
+const MERGED: [Merged; 2] = [
+    Merged {
+        parts: ["centroid_x", "centroid_y", "centroid_z"],
+        title: "Centroid",
+        unit: "mm",
+        about: "centre of mass in the world: right or left, front (A) or back (P), up (S) or down (I)",
+        text: place,
+    },
+    Merged {
+        parts: ["centroid_i", "centroid_j", "centroid_k"],
+        title: "Centroid",
+        unit: "voxel",
+        about: "centre of mass as voxel index, counted from 0 as stored in the file",
+        text: |index| index.map(|i| format!("{i:.0}")).join(", "),
+    },
+];
+
+impl Merged {
+    /// The rule that merges a column of this name, and its place among the three.
+    fn of(table: &Table, name: &str) -> Option<(&'static Self, usize)> {
+        let rule = MERGED.iter().find(|rule| rule.parts.contains(&name))?;
+        let whole = rule.parts.iter().all(|part| table.column(part).is_some());
+        let part = rule.parts.iter().position(|part| *part == name)?;
+        whole.then_some((rule, part))
+    }
+
+    fn cell(&self, table: &Table, row: &[Cell]) -> ShownCell {
+        let part = |name: &str| row.get(table.column(name)?)?.number();
+        let [Some(a), Some(b), Some(c)] = self.parts.map(part) else {
+            return ShownCell { text: "–".to_owned(), value: Cell::Absent };
+        };
+        let exact = format!("{a} {b} {c}");
+        ShownCell { text: (self.text)([a, b, c]), value: Cell::Text(exact) }
+    }
 }
 
 /// `nmi_before` becomes `Nmi before`; a unit at the end goes, since it is shown apart.
@@ -91,6 +130,7 @@ pub fn number(value: f64, unit: &str, name: &str) -> String {
     match unit {
         "mm^3" | "mm3" if value >= 100.0 => format!("{value:.0}"),
         "mm" | "mm^3" | "mm3" => format!("{value:.1}"),
+        "deg" => format!("{value:.2}"),
         "ml" => format!("{value:.3}"),
         _ if name.ends_with("score") || name.ends_with("ratio") => format!("{value:.2}"),
         _ if whole => format!("{value:.0}"),
@@ -120,42 +160,32 @@ fn place(world: [f64; 3]) -> String {
 }
 
 impl Shown {
-    /// Shows a table; its three centroid columns become one.
+    /// Shows a table; the three parts of a place become one column.
     pub fn of(table: &Table) -> Self {
-        let centroid: Vec<usize> =
-            (0..table.columns.len()).filter(|&c| is_centroid(&table.columns[c].name)).collect();
-        let merged = centroid.len() == 3;
-        let kept: Vec<usize> = (0..table.columns.len())
-            .filter(|c| !merged || !centroid.contains(c) || *c == centroid[0])
-            .collect();
-        let columns = kept.iter().map(|&c| column(table, c, merged && c == centroid[0])).collect();
+        let later_part =
+            |c: &usize| Merged::of(table, &table.columns[*c].name).is_some_and(|(_, part)| part > 0);
+        let kept: Vec<usize> = (0..table.columns.len()).filter(|c| !later_part(c)).collect();
         let row = |cells: &Vec<Cell>| {
             let id = ["lesion", "id"].iter().find_map(|name| {
                 cells.get(table.column(name)?)?.number().filter(|n| *n >= 0.0).map(|n| n as u64)
             });
-            let shown = |&c: &usize| {
-                let value = cells.get(c).cloned().unwrap_or(Cell::Absent);
-                if merged && c == centroid[0] {
-                    centroid_cell(cells, &centroid)
-                } else {
-                    cell(table, c, value)
-                }
-            };
-            ShownRow { id, cells: kept.iter().map(shown).collect() }
+            ShownRow { id, cells: kept.iter().map(|&c| cell(table, c, cells)).collect() }
         };
-        Self { columns, rows: table.rows.iter().map(row).collect() }
+        Self {
+            columns: kept.iter().map(|&c| column(table, c)).collect(),
+            rows: table.rows.iter().map(row).collect(),
+        }
     }
 }
 
-fn column(table: &Table, c: usize, merged: bool) -> ShownColumn {
+fn column(table: &Table, c: usize) -> ShownColumn {
     let column = &table.columns[c];
-    if merged {
+    if let Some((rule, _)) = Merged::of(table, &column.name) {
         return ShownColumn {
             name: "centroid".to_owned(),
-            title: "Centroid".to_owned(),
-            unit: "mm".to_owned(),
-            about: "Centre of mass in world millimetres: right or left, front (A) or back (P), up (S) or down (I)"
-                .to_owned(),
+            title: rule.title.to_owned(),
+            unit: rule.unit.to_owned(),
+            about: rule.about.to_owned(),
             numeric: false,
         };
     }
@@ -163,26 +193,19 @@ fn column(table: &Table, c: usize, merged: bool) -> ShownColumn {
     ShownColumn {
         name: column.name.clone(),
         title: title(&column.name, &column.unit),
-        unit: column.unit.replace("mm^3", "mm³"),
+        unit: column.unit.replace("mm^3", "mm³").replace("deg", "°"),
         about: column.description.clone(),
         numeric: cells.any(|cell| matches!(cell, Cell::Number(_))),
     }
 }
 
-fn cell(table: &Table, c: usize, value: Cell) -> ShownCell {
+fn cell(table: &Table, c: usize, row: &[Cell]) -> ShownCell {
     let column = &table.columns[c];
-    ShownCell { text: text(&value, &column.unit, &column.name), value }
-}
-
-fn centroid_cell(cells: &[Cell], columns: &[usize]) -> ShownCell {
-    let world: Vec<f64> = columns.iter().filter_map(|&c| cells.get(c)?.number()).collect();
-    match <[f64; 3]>::try_from(world) {
-        Ok(world) => {
-            let exact = world.map(|mm| format!("{mm}")).join(" ");
-            ShownCell { text: place(world), value: Cell::Text(exact) }
-        }
-        Err(_) => ShownCell { text: "–".to_owned(), value: Cell::Absent },
+    if let Some((rule, _)) = Merged::of(table, &column.name) {
+        return rule.cell(table, row);
     }
+    let value = row.get(c).cloned().unwrap_or(Cell::Absent);
+    ShownCell { text: text(&value, &column.unit, &column.name), value }
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ fn a_failed_case_is_told_from_its_outcome_alone() {
         "STAGE FAILED: segment",
         "no memory for 28 channels – hint: use",
         "NO LESION RESULTS",
-        "Stage filter skipped: `segment` failed",
+        "Skipped: filter – <code>segment</code> failed",
         "<dt>Lesions accepted</dt><dd>–</dd>",
         "no pictures: there is no image to draw them on",
     ] {
@@ -249,7 +249,7 @@ fn odd_images_give_a_page_and_no_panic() {
 fn an_unreadable_plan_costs_the_plan_and_not_the_page() {
     let inputs = Inputs::new().with("plan", Document::new("application/json", "{\"stages\": 3}"));
     let page = text(&run::<CaseReport>(json!({}), &inputs).unwrap(), "html");
-    assert!(page.contains("the plan could not be read: invalid type: integer `3`"), "{page}");
+    assert!(page.contains("the plan could not be read: invalid type: integer <code>3</code>"));
 }
 
 #[test]
