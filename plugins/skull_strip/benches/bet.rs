@@ -28,7 +28,7 @@ fn head(grid: Grid) -> Image {
 }
 
 /// The surface has the same number of vertices on any grid: does the time stay flat as voxels become more?
-#[divan::bench(args = [100, 200, 300])]
+#[divan::bench(args = [100, 200, 300], sample_count = 10)]
 fn find_brain_in_one_thread(bencher: Bencher<'_, '_>, side: usize) {
     let spacing_mm = 200.0 / side as f64;
     let image = head(Grid::axis_aligned([side; 3], [spacing_mm; 3]));

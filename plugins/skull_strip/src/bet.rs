@@ -37,7 +37,10 @@ pub struct Options {
 #[non_exhaustive]
 pub enum BetError {
     /// A setting is out of its range.
-    #[error("setting `{name}` is {value}, it must lie in {low}..={high}")]
+    #[error(
+        "setting `{name}` is {value}, it must lie in {low}..={high}\n\
+         hint: leave it out, the default suits heads of any contrast"
+    )]
     OutOfRange {
         /// The setting.
         name: &'static str,

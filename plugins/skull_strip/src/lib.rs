@@ -11,8 +11,8 @@ pub mod surface;
 
 use bet::{Options, Quality};
 use sdk::{
-    Cell, Column, Context, Inputs, Interface, Operator, OperatorError, OperatorInfo, Outputs, Place, Port,
-    Table, Value, Wiring,
+    Cause, Cell, Column, Context, Inputs, Interface, Operator, OperatorError, OperatorInfo, Outputs, Place,
+    Port, Table, Value, Wiring,
 };
 
 /// Operator `bet`.
@@ -60,7 +60,7 @@ impl Operator for Bet {
 }
 
 fn check(options: &Options) -> Result<(), OperatorError> {
-    options.check().map_err(|error| OperatorError::refused(error.to_string()))
+    options.check().map_err(|error| OperatorError { cause: Cause::Refused, ..error.into() })
 }
 
 /// The quality as a table of one row.

@@ -296,6 +296,17 @@ fn settings_out_of_range_are_refused_by_name_value_and_limit() {
 }
 
 #[test]
+fn a_head_that_is_already_stripped_keeps_its_brain_and_is_told_of() {
+    let (image, truth) = head(grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]), T1, 1.0, 0.04);
+    let brain = image.voxels().iter().zip(truth.voxels()).map(|(v, inside)| v * f32::from(*inside));
+    let stripped = Image::new(*image.grid(), brain.collect::<Vec<_>>()).unwrap();
+    let outputs = run::<Bet>(json!({}), &Inputs::new().with("head", stripped)).unwrap();
+    let dice = dice(&outputs.mask("mask").unwrap(), &truth);
+    assert!(dice >= 0.95, "Dice {dice:.4}");
+    assert!(outputs.facts("mask").warnings()[0].contains("% of the head"), "{:?}", outputs.facts("mask"));
+}
+
+#[test]
 fn a_cancelled_run_stops() {
     let (image, _) = head(grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]), T1, 1.0, 0.04);
     let ctx = context_to_cancel(Arc::new(AtomicBool::new(true)));
