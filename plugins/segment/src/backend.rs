@@ -126,11 +126,8 @@ impl Backend {
     /// [`BackendError::Backend`]: a weight that does not fit, no such device, no memory.
     pub fn session(self, weights: &[u8], place: &Place) -> Result<Session, BackendError> {
         let device = if place.device.is_empty() { "auto" } else { &place.device };
-        let opening = abi::Opening {
-            weights: abi::Lent::new(weights),
-            device: abi::Lent::new(device.as_bytes()),
-            threads: place.threads.max(1),
-        };
+        let opening =
+            abi::Opening { weights: abi::Lent::new(weights), device: abi::Lent::new(device.as_bytes()) };
         let mut block = [0; MESSAGE_BYTES];
         let mut message = abi::Message::new(&mut block);
         // SAFETY: the table is of our version, and all that is lent lives until the call returns.
@@ -153,23 +150,20 @@ pub struct Session {
     session: *mut abi::Session,
 }
 
-// SAFETY: the backend ties a session to no thread; `&mut self` keeps its calls one at a time.
+// SAFETY: the backend ties a session to no thread.
 unsafe impl Send for Session {}
+// SAFETY: the table allows calls from several threads at once.
+unsafe impl Sync for Session {}
 
 impl Session {
-    /// Scores stacks.
+    /// Scores stacks. On a CPU it takes the calling thread alone; several threads may call at once.
     ///
     /// * `stack`: `[batch, height, width, channel]`, channel fastest, as `shape` says.
     /// * `logits`: `[batch, height, width]`, filled.
     ///
     /// # Errors
     /// [`BackendError::Backend`]: no memory, wrong number of channels.
-    pub fn logits(
-        &mut self,
-        stack: &[f32],
-        shape: [usize; 4],
-        logits: &mut [f32],
-    ) -> Result<(), BackendError> {
+    pub fn logits(&self, stack: &[f32], shape: [usize; 4], logits: &mut [f32]) -> Result<(), BackendError> {
         let Some(batch) = abi::Batch::new(stack, shape, logits) else {
             return Err(BackendError::Backend(format!(
                 "{} numbers do not make a stack of {shape:?}",

@@ -19,7 +19,6 @@ use sdk::{
 };
 use segmentation::{CaseImages, Plan};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Slices that may be scored at once.
 const MAX_BATCH: usize = 64;
@@ -31,7 +30,7 @@ const MAX_BATCH: usize = 64;
 pub struct Options {
     /// Model files, safetensors with a card; the first whose card fits the channels of a case is used.
     pub models: Vec<FileSetting>,
-    /// Slices scored at once; more helps a GPU and costs memory.
+    /// Neighbouring slices scored at once; more helps a GPU and costs memory.
     #[schemars(range(min = 1, max = 64))]
     pub batch: usize,
     /// Leave slices without brain at score 0 instead of scoring them.
@@ -77,11 +76,9 @@ impl Options {
 #[derive(Debug)]
 pub struct Segment {
     options: Options,
-    place: Place,
-    backend: Backend,
     models: Vec<Model>,
-    /// The networks that were needed so far, by place in `models`.
-    networks: BTreeMap<usize, Network>,
+    /// One for each model.
+    networks: Vec<Network>,
 }
 
 /// A model's weights on a device.
@@ -118,7 +115,8 @@ impl Operator for Segment {
     fn open(options: Options, place: &Place) -> Result<Self, OperatorError> {
         let models = options.read_models()?;
         let backend = Backend::open(place)?;
-        Ok(Self { options, place: place.clone(), backend, models, networks: BTreeMap::new() })
+        let networks = models.iter().map(|model| load(model, backend, place)).collect::<Result<_, _>>()?;
+        Ok(Self { options, models, networks })
     }
 
     fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
@@ -131,18 +129,13 @@ impl Operator for Segment {
         let channels: Vec<Option<Image>> = card.channels.iter().map(|channel| image(&channel.name)).collect();
         let case = CaseImages { channels, mask: inputs.optional_mask("mask")? };
 
-        let network = match self.networks.entry(choice.index) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(load(choice.model, self.backend, &self.place)?)
-            }
-        };
+        let network = &self.networks[choice.index];
         let plan = Plan { batch: self.options.batch, skip_empty: self.options.skip_empty };
-        let session = &mut network.session;
-        let mut scorer = |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| {
+        let session = &network.session;
+        let scorer = |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| {
             session.logits(stack, shape, logits).map_err(OperatorError::from)
         };
-        let probability = segmentation::scores(&case, card, plan, &mut scorer, ctx)?;
+        let probability = segmentation::scores(&case, card, plan, &scorer, ctx)?;
         let facts = facts(choice.model, &network.digest, &present, &case)?;
         Ok(Outputs::new().with("probability", Value::from(probability).facts(&facts)))
     }
@@ -217,6 +210,7 @@ sdk::export_plugin![Segment];
 mod tests {
     use super::*;
     use sdk::Kind;
+    use std::collections::BTreeMap;
 
     fn wiring(names: &[&str]) -> Wiring {
         let members = names.iter().map(|name| ((*name).to_owned(), Kind::Image)).collect();

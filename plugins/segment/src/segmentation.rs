@@ -4,6 +4,9 @@ use crate::card::{Card, Equalisation};
 use crate::network;
 use crate::stack::{self, Rule, Sequences};
 use sdk::{Context, Grid, Image, Mask, OperatorError, Probability};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// How far beyond 0..=1 an equalised intensity may lie by interpolation in f32.
 const RANGE_SLACK: f32 = 1e-3;
@@ -46,8 +49,8 @@ pub enum SegmentationError {
     },
 }
 
-/// What scores stacks: `(stack, [batch, height, width, channel], logits)`.
-pub type Scorer<'a> = dyn FnMut(&[f32], [usize; 4], &mut [f32]) -> Result<(), OperatorError> + 'a;
+/// What scores stacks: `(stack, [batch, height, width, channel], logits)`, called by several threads at once.
+pub type Scorer<'a> = dyn Fn(&[f32], [usize; 4], &mut [f32]) -> Result<(), OperatorError> + Sync + 'a;
 
 /// A case as a model reads it.
 #[derive(Clone, Debug)]
@@ -61,7 +64,7 @@ pub struct CaseImages {
 /// How a case is worked on.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Slices scored at once, at least 1.
+    /// Neighbouring slices scored at once, at least 1.
     pub batch: usize,
     /// Whether slices without brain are left at 0.
     pub skip_empty: bool,
@@ -69,7 +72,8 @@ pub struct Plan {
 
 /// Scores in 0..=1 on the grid of the images: the logistic function of the network's logits, 0 outside `mask`.
 ///
-/// Slices run along `k`. A slice is empty if it has no voxel of the mask; without a mask, if all its intensities are 0.
+/// Slices run along `k`, and each of the stage's threads scores slices of its own. A slice is empty if it has no voxel of the
+/// mask; without a mask, if all its intensities are 0.
 ///
 /// # Errors
 /// [`SegmentationError`], the scorer's own, or cancelled.
@@ -77,42 +81,72 @@ pub fn scores(
     case: &CaseImages,
     card: &Card,
     plan: Plan,
-    scorer: &mut Scorer<'_>,
+    scorer: &Scorer<'_>,
     ctx: &Context,
 ) -> Result<Probability, OperatorError> {
     let grid = checked_grid(case, card)?;
-    let [width, height, count] = grid.shape;
-    let slice_len = width * height;
-    let slices: Vec<usize> =
-        (0..count).filter(|&k| !plan.skip_empty || has_brain(case, k, slice_len)).collect();
+    let slice_len = grid.shape[0] * grid.shape[1];
+    let batch = plan.batch.clamp(1, grid.shape[2].max(1));
     let voxels: Vec<Option<&[f32]>> = case.channels.iter().map(|c| c.as_ref().map(Image::voxels)).collect();
-    let sequences = Sequences { voxels: &voxels, shape: grid.shape };
-    let rule = Rule { slices: card.slices, edge: card.edge };
-    let channels = card.stack_channels();
+    let work = Work { case, card, plan, sequences: Sequences { voxels: &voxels, shape: grid.shape } };
 
-    let batch = plan.batch.clamp(1, slices.len().max(1));
-    let mut stack = ctx.alloc::<f32>(batch * slice_len * channels)?;
-    let mut logits = vec![0.0; batch * slice_len];
+    let failures = Mutex::new(BTreeMap::new());
+    let failed = || failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = AtomicUsize::new(0);
     let mut out = ctx.alloc::<f32>(grid.len())?;
-    for (done, part) in slices.chunks(batch).enumerate() {
-        ctx.check_cancelled()?;
-        ctx.progress((done * batch) as f64 / slices.len() as f64, "scoring slices");
-        let stack = &mut stack[..part.len() * slice_len * channels];
-        let logits = &mut logits[..part.len() * slice_len];
-        stack::fill(sequences, rule, part, stack, ctx);
-        scorer(stack, [part.len(), height, width, channels], logits)?;
-        for (&k, logits) in part.iter().zip(logits.chunks_exact(slice_len)) {
+    ctx.fill(&mut out, batch * slice_len, |part, scores| {
+        if ctx.cancelled() || !failed().is_empty() {
+            return;
+        }
+        if let Err(error) = work.score(part * batch, scores, scorer) {
+            failed().insert(part, error);
+        }
+        let slices = done.fetch_add(scores.len() / slice_len, Ordering::Relaxed);
+        ctx.progress(slices as f64 / grid.shape[2] as f64, "scoring slices");
+    });
+    ctx.check_cancelled()?;
+    // The lowest slice's, whichever thread failed first.
+    let first = failed().pop_first();
+    first.map_or_else(|| Ok(Probability::new(grid, out.freeze())?), |(_, error)| Err(error))
+}
+
+/// What all threads share.
+struct Work<'a> {
+    case: &'a CaseImages,
+    card: &'a Card,
+    plan: Plan,
+    sequences: Sequences<'a>,
+}
+
+impl Work<'_> {
+    /// Scores the slices from `first` on that have brain; `scores` has whole slices, zeroed.
+    fn score(&self, first: usize, scores: &mut [f32], scorer: &Scorer<'_>) -> Result<(), OperatorError> {
+        let [width, height, _] = self.sequences.shape;
+        let slice_len = width * height;
+        let wanted = |k: &usize| !self.plan.skip_empty || has_brain(self.case, *k, slice_len);
+        let slices: Vec<usize> = (first..first + scores.len() / slice_len).filter(wanted).collect();
+        if slices.is_empty() {
+            return Ok(());
+        }
+        let channels = self.card.stack_channels();
+        let mut stack = vec![0.0; slices.len() * slice_len * channels];
+        let rule = Rule { slices: self.card.slices, edge: self.card.edge };
+        stack::fill(self.sequences, rule, &slices, &mut stack);
+        let mut logits = vec![0.0; slices.len() * slice_len];
+        scorer(&stack, [slices.len(), height, width, channels], &mut logits)?;
+        for (&k, logits) in slices.iter().zip(logits.chunks_exact(slice_len)) {
             if !logits.iter().all(|logit| logit.is_finite()) {
-                return Err(SegmentationError::Score { slice: k, model: card.name.clone() }.into());
+                return Err(SegmentationError::Score { slice: k, model: self.card.name.clone() }.into());
             }
-            let place = k * slice_len..(k + 1) * slice_len;
-            let brain = case.mask.as_ref().map(|mask| &mask.voxels()[place.clone()]);
-            for (v, (score, &logit)) in out[place].iter_mut().zip(logits).enumerate() {
+            let brain =
+                self.case.mask.as_ref().map(|mask| &mask.voxels()[k * slice_len..(k + 1) * slice_len]);
+            let scores = &mut scores[(k - first) * slice_len..(k - first + 1) * slice_len];
+            for (v, (score, &logit)) in scores.iter_mut().zip(logits).enumerate() {
                 *score = if brain.is_none_or(|brain| brain[v] != 0) { logistic(logit) } else { 0.0 };
             }
         }
+        Ok(())
     }
-    Ok(Probability::new(grid, out.freeze())?)
 }
 
 /// The grid of all images, once they are fit to be read.
@@ -194,19 +228,20 @@ mod tests {
 
     #[test]
     fn slices_without_brain_never_reach_the_network() {
-        let mut sizes = Vec::new();
-        let mut scorer = |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| {
-            sizes.push(shape);
+        let sizes = Mutex::new(Vec::new());
+        let scorer = |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| {
+            sizes.lock().unwrap().push(shape);
             centre(stack, shape, logits)
         };
-        scores(&case(), &untrained(0.25, 1), PLAN, &mut scorer, &context()).unwrap();
-        assert_eq!(sizes, [[2, 12, 16, 28], [2, 12, 16, 28], [1, 12, 16, 28]]);
+        scores(&case(), &untrained(0.25, 1), PLAN, &scorer, &context_with(1)).unwrap();
+        // Brain lies in slices 2 to 6, and batches begin at even ones.
+        assert_eq!(sizes.into_inner().unwrap(), [[2, 12, 16, 28], [2, 12, 16, 28], [1, 12, 16, 28]]);
     }
 
     #[test]
     fn each_brain_voxel_has_the_logistic_of_its_own_logit() {
         let case = case();
-        let scores = scores(&case, &untrained(0.25, 1), PLAN, &mut centre, &context()).unwrap();
+        let scores = scores(&case, &untrained(0.25, 1), PLAN, &centre, &context()).unwrap();
         let (image, mask) = (case.channels[0].clone().unwrap(), case.mask.unwrap());
         for (v, score) in scores.voxels().iter().enumerate() {
             let expected = 1.0 / (1.0 + (-image.voxels()[v]).exp());
@@ -217,23 +252,23 @@ mod tests {
     #[test]
     fn the_number_of_threads_and_the_batch_change_nothing() {
         let card = untrained(0.25, 1);
-        let one = scores(&case(), &card, Plan { batch: 1, ..PLAN }, &mut centre, &context_with(1)).unwrap();
-        let many = scores(&case(), &card, Plan { batch: 64, ..PLAN }, &mut centre, &context_with(3)).unwrap();
+        let one = scores(&case(), &card, Plan { batch: 1, ..PLAN }, &centre, &context_with(1)).unwrap();
+        let many = scores(&case(), &card, Plan { batch: 64, ..PLAN }, &centre, &context_with(3)).unwrap();
         assert_eq!(one.voxels(), many.voxels());
     }
 
     #[test]
     fn without_a_mask_a_slice_is_empty_if_all_intensities_are_zero() {
-        let mut seen = 0;
-        let mut scorer = |_: &[f32], shape: [usize; 4], logits: &mut [f32]| {
-            seen += shape[0];
+        let seen = AtomicUsize::new(0);
+        let scorer = |_: &[f32], shape: [usize; 4], logits: &mut [f32]| {
+            seen.fetch_add(shape[0], Ordering::Relaxed);
             logits.fill(0.0);
             Ok(())
         };
         let case = CaseImages { mask: None, ..case() };
-        let scores = scores(&case, &untrained(0.25, 1), PLAN, &mut scorer, &context()).unwrap();
+        let scores = scores(&case, &untrained(0.25, 1), PLAN, &scorer, &context()).unwrap();
         // The ball of radius 4 mm with its half voxel of rim: slices 0 to 8 but for the poles, whose centre voxel is 0.5.
-        assert_eq!(seen, 9);
+        assert_eq!(seen.into_inner(), 9);
         assert!(scores.voxels().iter().all(|score| *score == 0.5));
     }
 
@@ -241,8 +276,8 @@ mod tests {
     fn an_empty_mask_gives_scores_of_zero_without_the_network() {
         let empty = Mask::new(grid(), vec![0; grid().len()]).unwrap();
         let case = CaseImages { mask: Some(empty), ..case() };
-        let mut never = |_: &[f32], _: [usize; 4], _: &mut [f32]| panic!("no slice has brain");
-        let scores = scores(&case, &untrained(0.25, 1), PLAN, &mut never, &context()).unwrap();
+        let never = |_: &[f32], _: [usize; 4], _: &mut [f32]| panic!("no slice has brain");
+        let scores = scores(&case, &untrained(0.25, 1), PLAN, &never, &context()).unwrap();
         assert!(scores.voxels().iter().all(|score| *score == 0.0));
     }
 
@@ -251,7 +286,7 @@ mod tests {
         let grid = Grid::axis_aligned([16, 13, 3], [1.0; 3]);
         let image = ball(grid, [8.0, 6.0, 1.0], 4.0, 1.0);
         let case = CaseImages { channels: vec![Some(image); 4], mask: None };
-        let error = scores(&case, &untrained(0.25, 1), PLAN, &mut centre, &context()).unwrap_err();
+        let error = scores(&case, &untrained(0.25, 1), PLAN, &centre, &context()).unwrap_err();
         assert_eq!(error.message, "slices of 16 x 13 voxels, where both must be multiples of 4");
         assert!(error.hint.unwrap().contains("fit_matrix"));
     }
@@ -262,13 +297,15 @@ mod tests {
         let mut voxels = damaged.channels[3].as_ref().unwrap().voxels().to_vec();
         voxels[5] = f32::NAN;
         damaged.channels[3] = Some(Image::new(grid(), voxels).unwrap());
-        let error = scores(&damaged, &untrained(0.25, 1), PLAN, &mut centre, &context()).unwrap_err();
+        let error = scores(&damaged, &untrained(0.25, 1), PLAN, &centre, &context()).unwrap_err();
         assert_eq!(error.message, "channel `flair` has 1 voxels that are not finite");
-        let mut nan = |_: &[f32], _: [usize; 4], logits: &mut [f32]| {
+        let nan = |_: &[f32], _: [usize; 4], logits: &mut [f32]| {
             logits.fill(f32::NAN);
             Ok(())
         };
-        let error = scores(&case(), &untrained(0.25, 1), PLAN, &mut nan, &context()).unwrap_err();
+        let error = scores(&case(), &untrained(0.25, 1), PLAN, &nan, &context()).unwrap_err();
+        assert!(error.message.starts_with("the network's score of slice "), "{error}");
+        let error = scores(&case(), &untrained(0.25, 1), PLAN, &nan, &context_with(1)).unwrap_err();
         assert_eq!(error.message, "the network's score of slice 2 is not finite");
     }
 
@@ -277,7 +314,7 @@ mod tests {
         let grid = Grid::axis_aligned([4, 4, 1], [1.0; 3]);
         let image = ball(grid, [2.0, 2.0, 0.0], 1.5, 1.0);
         let case = CaseImages { channels: vec![None, None, Some(image), None], mask: None };
-        assert!(scores(&case, &untrained(0.25, 1), PLAN, &mut centre, &context()).is_ok());
+        assert!(scores(&case, &untrained(0.25, 1), PLAN, &centre, &context()).is_ok());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! (`[batch, height, width, channel]`), the layout in which the convolutions are fastest.
 
 use crate::card::Edge;
-use sdk::Context;
 
 /// The sequences of one case, in the order of a model's card, on one grid.
 #[derive(Clone, Copy, Debug)]
@@ -40,30 +39,29 @@ impl Rule {
 ///
 /// * `slices`: indices along `k`, each below `sequences.shape[2]`.
 /// * `out`: `[slices.len(), height, width, rule.slices * sequences]`, channel fastest.
-pub fn fill(sequences: Sequences<'_>, rule: Rule, slices: &[usize], out: &mut [f32], ctx: &Context) {
+pub fn fill(sequences: Sequences<'_>, rule: Rule, slices: &[usize], out: &mut [f32]) {
     let [width, height, count] = sequences.shape;
     let channels = rule.slices * sequences.voxels.len();
-    ctx.fill(out, width * channels, |piece, row| {
-        let (k, j) = (slices[piece / height], piece % height);
+    for (line, row) in out.chunks_exact_mut(width * channels).enumerate() {
+        let (k, j) = (slices[line / height], line % height);
         for (sequence, voxels) in sequences.voxels.iter().enumerate() {
             for offset in 0..rule.slices {
-                let line = voxels.zip(rule.source(k, offset, count)).map(|(voxels, slice)| {
+                let source = voxels.zip(rule.source(k, offset, count)).map(|(voxels, slice)| {
                     let start = width * (j + height * slice);
                     &voxels[start..start + width]
                 });
                 let channel = rule.slices * sequence + offset;
                 for (i, voxel) in row.chunks_exact_mut(channels).enumerate() {
-                    voxel[channel] = line.map_or(0.0, |line| line[i]);
+                    voxel[channel] = source.map_or(0.0, |source| source[i]);
                 }
             }
         }
-    });
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sdk::testing::context_with;
 
     const SHAPE: [usize; 3] = [4, 8, 5];
 
@@ -74,40 +72,35 @@ mod tests {
         (0..slice * SHAPE[2]).map(voxel).collect()
     }
 
-    fn stacked(edge: Edge, slices: &[usize], threads: usize) -> Vec<f32> {
+    fn stacked(edge: Edge, slices: &[usize]) -> Vec<f32> {
         let (first, third) = (telling(0), telling(2));
         let sequences = Sequences { voxels: &[Some(&first), None, Some(&third)], shape: SHAPE };
         let mut out = vec![f32::NAN; slices.len() * SHAPE[0] * SHAPE[1] * 21];
-        fill(sequences, Rule { slices: 7, edge }, slices, &mut out, &context_with(threads));
+        fill(sequences, Rule { slices: 7, edge }, slices, &mut out);
         out
     }
 
     #[test]
     fn channels_run_sequence_by_sequence_and_repeat_the_outer_slices() {
-        let out = stacked(Edge::Clamp, &[1], 1);
+        let out = stacked(Edge::Clamp, &[1]);
         assert_eq!(&out[..7], &[0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
         assert_eq!(&out[7..14], &[0.0; 7], "an absent sequence is zero");
         assert_eq!(&out[14..21], &[200.0, 200.0, 200.0, 201.0, 202.0, 203.0, 204.0]);
-        let out = stacked(Edge::Clamp, &[4], 1);
+        let out = stacked(Edge::Clamp, &[4]);
         assert_eq!(&out[..7], &[1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0]);
     }
 
     #[test]
     fn beyond_the_edge_may_be_zero() {
-        assert_eq!(&stacked(Edge::Zero, &[1], 1)[14..21], &[0.0, 0.0, 200.0, 201.0, 202.0, 203.0, 204.0]);
-        assert_eq!(&stacked(Edge::Zero, &[4], 1)[..7], &[1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0]);
+        assert_eq!(&stacked(Edge::Zero, &[1])[14..21], &[0.0, 0.0, 200.0, 201.0, 202.0, 203.0, 204.0]);
+        assert_eq!(&stacked(Edge::Zero, &[4])[..7], &[1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]
     fn voxels_keep_their_place_in_the_slice() {
-        let out = stacked(Edge::Clamp, &[3, 0], 1);
+        let out = stacked(Edge::Clamp, &[3, 0]);
         let centre = |batch: usize, j: usize, i: usize| out[((batch * 8 + j) * 4 + i) * 21 + 3];
         assert_eq!(centre(0, 5, 2), 3.0 + (2 + 4 * 5) as f32 / 64.0);
         assert_eq!(centre(1, 7, 3), 0.0 + (3 + 4 * 7) as f32 / 64.0);
-    }
-
-    #[test]
-    fn the_number_of_threads_changes_nothing() {
-        assert_eq!(stacked(Edge::Clamp, &[0, 2, 4], 1), stacked(Edge::Clamp, &[0, 2, 4], 3));
     }
 }

@@ -59,8 +59,6 @@ pub struct Opening<'a> {
     pub weights: Lent<'a>,
     /// `cpu`, `cuda:0` … or `auto`, UTF-8.
     pub device: Lent<'a>,
-    /// Threads for work on the CPU, at least 1.
-    pub threads: usize,
 }
 
 /// Slices to score.
@@ -100,8 +98,9 @@ pub struct Table {
     pub version: u32,
     /// Opens a network. Null means failed, with the reason in the message; else the message may hold a note.
     pub open: unsafe extern "C" fn(&Opening<'_>, &mut Message<'_>) -> *mut Session,
-    /// Scores slices. False means failed, with the reason in the message. One call at a time for a session.
-    pub logits: unsafe extern "C" fn(*mut Session, &Batch<'_>, &mut Message<'_>) -> bool,
+    /// Scores slices. False means failed, with the reason in the message. On a CPU each call takes the calling thread alone;
+    /// calls may come from several threads at once.
+    pub logits: unsafe extern "C" fn(*const Session, &Batch<'_>, &mut Message<'_>) -> bool,
     /// Closes a session; it is not used again.
     pub close: unsafe extern "C" fn(*mut Session),
 }

@@ -12,6 +12,7 @@ use device::DeviceError;
 use network::{Network, NetworkError};
 use neuroloom_segment_abi::{Batch, Lent, Message, Opening, Session, Table, VERSION};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use tch::{Device, Kind, Tensor};
 
 /// Why a session cannot be opened or used.
@@ -33,7 +34,8 @@ enum BackendError {
 struct Opened {
     network: Network,
     device: Device,
-    threads: i32,
+    /// Held while a GPU works: its memory serves one batch at a time.
+    gpu: Mutex<()>,
 }
 
 static TABLE: Table = Table { version: VERSION, open, logits, close };
@@ -51,8 +53,7 @@ unsafe extern "C" fn open(opening: &Opening<'_>, message: &mut Message<'_>) -> *
         let wanted = std::str::from_utf8(wanted)?;
         let (device, note) = device::choose(wanted)?;
         let network = Network::load(weights, device)?;
-        let threads = i32::try_from(opening.threads).unwrap_or(1).max(1);
-        Ok((Opened { network, device, threads }, note))
+        Ok((Opened { network, device, gpu: Mutex::new(()) }, note))
     };
     match guarded(work) {
         Ok((opened, note)) => {
@@ -66,17 +67,20 @@ unsafe extern "C" fn open(opening: &Opening<'_>, message: &mut Message<'_>) -> *
     }
 }
 
-unsafe extern "C" fn logits(session: *mut Session, batch: &Batch<'_>, message: &mut Message<'_>) -> bool {
+unsafe extern "C" fn logits(session: *const Session, batch: &Batch<'_>, message: &mut Message<'_>) -> bool {
     let work = || {
-        // SAFETY: the caller holds a pointer from `open` and calls one at a time.
+        // SAFETY: the caller holds a pointer from `open`; nothing in it changes until `close`.
         let opened = unsafe { &*session.cast::<Opened>() };
         let [count, height, width, _] = batch.shape;
         // SAFETY: `Batch` lends a block of just these lengths for this call; the tensor does not outlive it.
         let stack = unsafe { view(batch.stack, batch.shape)? };
         // SAFETY: as above, and nobody else has the block.
         let out = unsafe { std::slice::from_raw_parts_mut(batch.logits, count * height * width) };
-        // OpenMP counts threads for each calling thread anew.
-        tch::set_num_threads(opened.threads);
+        // The caller has its own threads, a slice for each. OpenMP's would spin while they wait for each other, which costs
+        // several times the work itself on a machine that does other things, too.
+        tch::set_num_threads(1);
+        let _one_at_a_time = (opened.device != Device::Cpu)
+            .then(|| opened.gpu.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         let logits = tch::no_grad(|| opened.network.logits(&stack.f_to_device(opened.device)?))?;
         logits.f_to_device(Device::Cpu)?.f_contiguous()?.f_copy_data(out, count * height * width)?;
         Ok(())

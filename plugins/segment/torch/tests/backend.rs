@@ -5,16 +5,16 @@
 use neuroloom_segment::backend::{Backend, Session};
 use neuroloom_segment::card::Channel;
 use neuroloom_segment::{Options, Segment, model};
-use sdk::testing::{ball, ball_mask, context, context_to_cancel};
+use sdk::testing::{ball, ball_mask, context, context_to_cancel, context_with};
 use sdk::{Cause, Context, FileSetting, Grid, Image, Inputs, Operator, OperatorError, Place, Value};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Where cargo puts the backend's library for tests: beside the test itself.
-fn place(device: &str, threads: usize) -> Place {
+fn place(device: &str) -> Place {
     let plugin_dir = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    Place { device: device.to_owned(), threads, plugin_dir, ..Place::default() }
+    Place { device: device.to_owned(), plugin_dir, ..Place::default() }
 }
 
 /// A model file with initial weights in a folder of its own, and its bytes.
@@ -26,8 +26,8 @@ fn initial_model(width: f64) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     (folder, path, bytes)
 }
 
-fn session(weights: &[u8], threads: usize) -> Session {
-    let place = place("cpu", threads);
+fn session(weights: &[u8]) -> Session {
+    let place = place("cpu");
     Backend::open(&place).unwrap().session(weights, &place).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn logits_agree_with_pytorch_at_both_widths() {
     for (width, name) in [(0.25, "width_0.25"), (1.0, "width_1.0")] {
         let (_folder, _, weights) = initial_model(width);
         let mut logits = vec![0.0; SIDE * SIDE];
-        session(&weights, 2).logits(&golden_stack(), [1, SIDE, SIDE, 28], &mut logits).unwrap();
+        session(&weights).logits(&golden_stack(), [1, SIDE, SIDE, 28], &mut logits).unwrap();
         let reference = golden_logits(name);
         let largest = logits.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         println!("{name}: largest difference {largest:e}");
@@ -73,22 +73,34 @@ fn logits_agree_with_pytorch_at_both_widths() {
 }
 
 #[test]
-fn neither_batch_nor_threads_change_the_logits_beyond_rounding() {
+fn the_batch_changes_logits_by_rounding_only() {
     let (_folder, _, weights) = initial_model(0.25);
     let one = golden_stack();
     let two: Vec<f32> = one.iter().chain(&one).copied().collect();
     let (mut alone, mut together) = (vec![0.0; SIDE * SIDE], vec![0.0; 2 * SIDE * SIDE]);
-    session(&weights, 1).logits(&one, [1, SIDE, SIDE, 28], &mut alone).unwrap();
-    session(&weights, 2).logits(&two, [2, SIDE, SIDE, 28], &mut together).unwrap();
+    let session = session(&weights);
+    session.logits(&one, [1, SIDE, SIDE, 28], &mut alone).unwrap();
+    session.logits(&two, [2, SIDE, SIDE, 28], &mut together).unwrap();
     for half in together.chunks(SIDE * SIDE) {
         assert!(excess(half, &alone) <= 0.0);
     }
 }
 
 #[test]
+fn the_number_of_threads_changes_no_bit_of_the_scores() {
+    let (_folder, path, _) = initial_model(0.25);
+    let inputs = case(&["t1_pre", "bravo"]);
+    let voxels = |threads| match run(settings(&path), &inputs, &context_with(threads)).unwrap().volume() {
+        Some(sdk::AnyVolume::Probability(scores)) => scores.voxels().to_vec(),
+        _ => panic!("no scores"),
+    };
+    assert_eq!(voxels(1), voxels(3));
+}
+
+#[test]
 fn a_stack_with_other_channels_is_an_error_and_the_session_lives_on() {
     let (_folder, _, weights) = initial_model(0.25);
-    let mut session = session(&weights, 1);
+    let session = session(&weights);
     let mut logits = vec![0.0; SIDE * SIDE];
     let error = session.logits(&vec![0.0; 27 * SIDE * SIDE], [1, SIDE, SIDE, 27], &mut logits).unwrap_err();
     assert!(error.to_string().starts_with("libtorch: "), "{error}");
@@ -98,7 +110,7 @@ fn a_stack_with_other_channels_is_an_error_and_the_session_lives_on() {
 #[test]
 fn weights_cut_short_are_an_error() {
     let (_folder, _, weights) = initial_model(0.25);
-    let place = place("cpu", 1);
+    let place = place("cpu");
     let backend = Backend::open(&place).unwrap();
     let error = backend.session(&weights[..weights.len() / 2], &place).unwrap_err();
     assert!(error.to_string().starts_with("the weights are no safetensors file"), "{error}");
@@ -106,10 +118,10 @@ fn weights_cut_short_are_an_error() {
 
 #[test]
 fn an_unknown_device_is_an_error_that_lists_the_known_ones() {
-    let (_folder, _, weights) = initial_model(0.25);
-    let place = place("tpu", 1);
-    let error = Backend::open(&place).unwrap().session(&weights, &place).unwrap_err();
-    assert!(error.to_string().contains("hint: `auto`, `cpu`, `cuda`"), "{error}");
+    let (_folder, path, _) = initial_model(0.25);
+    let error = Segment::open(settings(&path), &place("tpu")).unwrap_err();
+    assert_eq!(error.message, "device `tpu` is unknown");
+    assert!(error.hint.unwrap().contains("`auto`, `cpu`, `cuda`"));
 }
 
 /// 32 x 24 x 9 voxels: wider than high, so that swapped axes show.
@@ -127,7 +139,7 @@ fn case(names: &[&str]) -> Inputs {
 }
 
 fn run(settings: Options, inputs: &Inputs, ctx: &Context) -> Result<Value, OperatorError> {
-    let mut segment = Segment::open(settings, &place("auto", 2))?;
+    let mut segment = Segment::open(settings, &place("auto"))?;
     Ok(segment.run(inputs, ctx)?.value("probability").unwrap().clone())
 }
 
@@ -168,7 +180,7 @@ fn a_slice_of_the_volume_has_the_score_of_its_own_stack() {
         *number = images[c / 7].at([i, j, 2 + c % 7]);
     }
     let mut logits = vec![0.0; width * height];
-    session(&weights, 1).logits(&stack, [1, height, width, 28], &mut logits).unwrap();
+    session(&weights).logits(&stack, [1, height, width, 28], &mut logits).unwrap();
     let volume = value.volume().unwrap();
     let sdk::AnyVolume::Probability(scores) = volume else { panic!("{:?}", value.kind()) };
     let mask = inputs.optional_mask("mask").unwrap().unwrap();
