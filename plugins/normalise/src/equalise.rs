@@ -97,10 +97,10 @@ pub fn equalise(
 /// * `voxels`: those that count hold their intensity; * `out`: zeroed, `[voxels]`.
 fn equalise_slice(voxels: impl Iterator<Item = Option<f32>> + Clone, options: &Options, out: &mut [f32]) {
     let full = options.mode == Mode::Full;
-    let mut set = vec![0f32; out.len() + 1];
+    let mut set = vec![0f32; out.len()];
     let mut count = 0;
     for voxel in voxels.clone() {
-        // Written even if it does not count, and then overwritten: faster than a branch.
+        // Written even if it does not count, and then overwritten: faster than a branch. `count` is at most the voxels seen.
         set[count] = voxel.unwrap_or(0.0);
         count += usize::from(full || voxel.is_some());
     }
@@ -109,7 +109,7 @@ fn equalise_slice(voxels: impl Iterator<Item = Option<f32>> + Clone, options: &O
     for voxel in &mut *set {
         *voxel = curve.at(*voxel);
     }
-    if full {
+    if count == out.len() {
         out.copy_from_slice(set);
         return;
     }

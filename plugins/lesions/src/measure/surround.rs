@@ -13,26 +13,49 @@ pub(super) fn contrast_ratio(
     surround_mm: f64,
 ) -> Option<f64> {
     let grid = image.grid();
-    let inside = lesion.runs.iter().flat_map(|run| {
+    let mut inside = Mean::default();
+    for run in &lesion.runs {
         let start = grid.offset([run.begin, run.j, run.k]);
-        start..=start + run.last - run.begin
-    });
-    let lesion_mean = mean(inside.map(|offset| image.voxels()[offset]))?;
+        image.voxels()[start..=start + run.last - run.begin]
+            .iter()
+            .for_each(|&voxel| inside.add(voxel, true));
+    }
+    let mut around = Mean::default();
     let [is, js, ks] = grown_box(lesion, grid, surround_mm);
-    let around = ks.flat_map(|k| js.clone().map(move |j| (j, k))).flat_map(|(j, k)| {
+    for (j, k) in ks.flat_map(|k| js.clone().map(move |j| (j, k))) {
         let row = grid.offset([0, j, k]);
-        row + is.start..row + is.end
-    });
-    let outside =
-        |&offset: &usize| labels.voxels()[offset] == 0 && mask.is_none_or(|m| m.voxels()[offset] != 0);
-    let surround_mean = mean(around.filter(outside).map(|offset| image.voxels()[offset]))?;
-    (surround_mean > 0.0).then(|| lesion_mean / surround_mean)
+        let row = row + is.start..row + is.end;
+        let voxels = image.voxels()[row.clone()].iter().zip(&labels.voxels()[row.clone()]);
+        if let Some(mask) = mask {
+            voxels
+                .zip(&mask.voxels()[row])
+                .for_each(|((&v, &label), &brain)| around.add(v, label == 0 && brain != 0));
+        } else {
+            voxels.for_each(|(&voxel, &label)| around.add(voxel, label == 0));
+        }
+    }
+    let (inside, around) = (inside.get()?, around.get()?);
+    (around > 0.0).then(|| inside / around)
 }
 
-fn mean(voxels: impl Iterator<Item = f32>) -> Option<f64> {
-    let add = |(sum, n): (f64, usize), v: f32| (sum + f64::from(v), n + 1);
-    let (sum, n) = voxels.filter(|v| v.is_finite()).fold((0.0, 0), add);
-    (n > 0).then(|| sum / n as f64)
+/// A mean of finite voxels in the making.
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    voxels: usize,
+}
+
+impl Mean {
+    fn add(&mut self, voxel: f32, counts: bool) {
+        // No branch: labels and masks change at random along a row.
+        let counts = counts & voxel.is_finite();
+        self.sum += f64::from(if counts { voxel } else { 0.0 });
+        self.voxels += usize::from(counts);
+    }
+
+    fn get(&self) -> Option<f64> {
+        (self.voxels > 0).then(|| self.sum / self.voxels as f64)
+    }
 }
 
 /// The lesion's box of voxels, grown by `surround_mm` on each side, within the grid.
