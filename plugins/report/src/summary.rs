@@ -114,7 +114,11 @@ impl Summary {
         let amount = |value: Option<f64>, unit: &str| {
             value.map_or_else(|| "–".to_owned(), |v| format!("{} {unit}", tables::number(v, unit, "")))
         };
-        let figure = |title, value, detail: &str| Figure { title, value, detail: detail.to_owned() };
+        // What is not known needs no explanation.
+        let figure = |title, value: String, detail: &str| {
+            let detail = if value == "–" { "" } else { detail };
+            Figure { title, value, detail: detail.to_owned() }
+        };
         let diameter = self.largest_diameter_mm.map(|mm| format!("longest axial diameter {mm:.1} mm"));
         let targets = match self.targets {
             0 => "no measurable lesion".to_owned(),
@@ -127,11 +131,7 @@ impl Summary {
             figure("Rejected", count(self.rejected), "by another rule of the filter"),
             figure("Total volume", amount(self.total_ml, "ml"), "accepted lesions"),
             figure("Largest", amount(self.largest_ml, "ml"), &diameter.unwrap_or_default()),
-            figure(
-                "Sum of target diameters",
-                amount(self.target_sum_mm, "mm"),
-                if self.target_sum_mm.is_some() { &targets } else { "" },
-            ),
+            figure("Sum of target diameters", amount(self.target_sum_mm, "mm"), &targets),
         ]
     }
 }
