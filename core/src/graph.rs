@@ -16,7 +16,7 @@ mod presence;
 mod prune;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unify;
 
 use crate::catalogue::Catalogue;

@@ -17,6 +17,8 @@
 mod merge;
 mod parse;
 mod read;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tree;
 
 use crate::catalogue::Catalogue;

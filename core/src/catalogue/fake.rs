@@ -184,6 +184,20 @@ impl Fake {
         self.add("report", cohort, plain);
     }
 
+    /// An operator whose code panics when it is asked for its ports.
+    pub(crate) fn with_a_panic(mut self) -> Self {
+        let description = describe::<NoSettings>(
+            "boom",
+            None,
+            &[Port::image("head").on("h")],
+            &[Port::mask("mask").on("h")],
+        );
+        let ask: Ask =
+            |_, _, _| Err(OperatorError::panicked("index 3 of 2", Some("boom.rs:7:1".to_owned()), None));
+        self.add("hostile", description, ask);
+        self
+    }
+
     /// A second plugin that offers `bet`.
     pub(crate) fn with_a_clash(mut self) -> Self {
         self.add("other", describe::<NoSettings>("bet", None, &[Port::image("head").on("h")], &[]), plain);

@@ -12,6 +12,7 @@ use crate::workflow::{Feed, InsertDef, Member, PortDef, StageDef, Text, Workflow
 use sdk::Kind;
 use sdk::port::{KindSpec, PortSpec};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// The graph of a workflow, and how much of each node is known.
 pub(super) fn expand(
@@ -102,8 +103,10 @@ impl Expander<'_> {
             }
             output
         });
+        // If it could not be put on its wires, what it lacks was told.
+        let usable = chosen.as_ref().filter(|_| def.insert_after.is_none() || output.is_some());
         let mut shape = Shape { each: !each.is_empty(), ..Shape::default() };
-        shape.opaque = chosen.is_none() || each.iter().any(|(_, wires)| wires.set != Some(true));
+        shape.opaque = usable.is_none() || each.iter().any(|(_, wires)| wires.set != Some(true));
         for (member, gone) in self.members(def, &each) {
             if gone {
                 shape.gone.push(member);
@@ -113,7 +116,7 @@ impl Expander<'_> {
                 shared.iter().map(|(port, wires)| port_wires(&port.port, wires)).collect();
             ports.extend(single.iter().map(|(port, wires)| port_wires(port, wires)));
             ports.extend(each.iter().map(|(port, wires)| self.member_wires(def, port, wires, &member)));
-            let node = self.node(def, &member, &ports, chosen.as_ref());
+            let node = self.node(def, &member, &ports, usable);
             shape.nodes.push((member, node, self.offers(node)));
         }
         if let Some(output) = output {
@@ -168,13 +171,18 @@ impl Expander<'_> {
                         wires.set = Some(false);
                         wires.list.push((String::new(), feeder, text.clone()));
                     }
-                    Resolved::Set(set) => splice(&mut wires, set, text),
+                    Resolved::Set(set) => splice(&mut wires, set, text, &[]),
                 }
                 return wires;
             }
         };
+        // A member with a name of its own takes the place of the one that `*` brings.
+        let own = |member: &Member| {
+            if let Member::Named(name, _) = member { Some(name.text.clone()) } else { None }
+        };
+        let own: Vec<String> = members.iter().filter_map(own).collect();
         for member in members {
-            self.member(member, reader, &mut wires);
+            self.member(member, &own, reader, &mut wires);
         }
         for member in members {
             if let Member::Without(name) = member {
@@ -185,7 +193,7 @@ impl Expander<'_> {
         wires
     }
 
-    fn member(&mut self, member: &Member, reader: &str, wires: &mut Wires) {
+    fn member(&mut self, member: &Member, own: &[String], reader: &str, wires: &mut Wires) {
         let (name, text) = match member {
             Member::Without(_) => return,
             Member::Named(name, text) => (Some(name), text),
@@ -207,7 +215,7 @@ impl Expander<'_> {
                 self.faults.push(super::names::one_of_set(text, reader, &set));
                 wires.list.push((name, Feeder { candidates: Vec::new(), poisoned: true }, text.clone()));
             }
-            (Resolved::Set(set), _) => splice(wires, set, text),
+            (Resolved::Set(set), _) => splice(wires, set, text, own),
             (Resolved::Poison, _) => {
                 wires.list.push((name, Feeder { candidates: Vec::new(), poisoned: true }, text.clone()));
             }
@@ -326,7 +334,7 @@ impl Expander<'_> {
         let Some(chosen) = chosen else { return };
         shape.operator.clone_from(&chosen.operator.name);
         let first = shape.nodes.first().map(|(_, node, _)| &self.health[*node]);
-        let ports = first.map_or_else(|| chosen.ports(), |health| health.ports.clone());
+        let ports = first.map_or_else(|| Rc::new(chosen.ports()), |health| Rc::clone(&health.ports));
         let kind = |port: &PortSpec| {
             let kind = first.and_then(|health| health.bindings.of(port)).map(|kind| kind.name().to_owned());
             let kind = kind.unwrap_or_else(|| port.kind.to_string());
@@ -426,9 +434,9 @@ impl Expander<'_> {
     }
 }
 
-fn splice(wires: &mut Wires, set: Members, text: &Text) {
+fn splice(wires: &mut Wires, set: Members, text: &Text, own: &[String]) {
     for (member, feeder) in set.list {
-        if !wires.list.iter().any(|(known, ..)| *known == member) {
+        if !own.contains(&member) && !wires.list.iter().any(|(known, ..)| *known == member) {
             let part = Text { text: format!("{}.{member}", text.text), span: text.span };
             wires.list.push((member, feeder, part));
         }

@@ -11,6 +11,7 @@ use sdk::export::OperatorDescription;
 use sdk::port::{Interface, Wiring};
 use sdk::{Kind, Scope};
 use serde_json::Value as Json;
+use std::rc::Rc;
 
 /// How much of a node is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(crate) enum Trust {
 pub(crate) struct Health {
     pub(crate) trust: Trust,
     /// Its ports when all that can be wired is.
-    pub(crate) ports: Interface,
+    pub(crate) ports: Rc<Interface>,
     /// For each wire, whether a fault was told about what it reads.
     pub(crate) poisoned: Vec<bool>,
     /// Its settings, with defaults filled in.
@@ -115,19 +116,19 @@ pub(super) fn examine(
 ) -> Health {
     let poisoned: Vec<bool> = ports.iter().flat_map(|port| port.poisoned.clone()).collect();
     let Some(chosen) = chosen else {
-        let (ports, settings, bindings) = (Interface::default(), Json::Null, Bindings::default());
+        let (ports, settings, bindings) = (Rc::default(), Json::Null, Bindings::default());
         return Health { trust: Trust::Opaque, ports, poisoned, settings, bindings };
     };
     let mut trust = if chosen.checked.valid { Trust::Sound } else { Trust::Described };
-    let mut interface = chosen.ports();
+    let mut interface = Rc::new(chosen.ports());
     if trust == Trust::Sound && !poisoned.contains(&true) && kinds.iter().all(Option::is_some) {
         let mut wiring = Wiring::default();
         for (wire, kind) in node.wires.iter().zip(kinds) {
             let member = (wire.member.clone(), kind.unwrap_or(Kind::Image));
             wiring.ports.entry(wire.port.clone()).or_default().push(member);
         }
-        if let Ok(answer) = &*ask(wiring) {
-            interface = answer.clone();
+        if let Ok(answer) = ask(wiring) {
+            interface = answer;
         }
     }
     let before = faults.len();

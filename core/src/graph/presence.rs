@@ -7,31 +7,56 @@ use crate::catalogue::Catalogue;
 use crate::fault::list;
 use crate::plan::{Graph, Impossible, Node, NodePlan, OutputPlan, Plan, Source, Wire, WireSpec};
 use sdk::port::{Interface, Wiring};
-use sdk::{Kind, OperatorError};
+use sdk::{Cause, Kind, OperatorError};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// A plugin's answer about its ports.
-pub(crate) type Answer = Rc<Result<Interface, OperatorError>>;
+pub(crate) type Answer = Result<Rc<Interface>, OperatorError>;
 type Question = (usize, BTreeMap<String, Vec<(String, Kind)>>);
 
 /// What operators answered about their ports: each question is asked once.
 #[derive(Debug, Default)]
-pub(crate) struct Interfaces(RefCell<HashMap<Question, Answer>>);
+pub(crate) struct Interfaces {
+    answers: RefCell<HashMap<Question, Answer>>,
+    /// Ports by description, for each node.
+    described: RefCell<HashMap<usize, Option<Rc<Interface>>>>,
+}
 
 impl Interfaces {
     /// The node's ports for a wiring.
     pub(crate) fn ask(&self, index: usize, node: &Node, wiring: Wiring, catalogue: &dyn Catalogue) -> Answer {
         let question = (index, wiring.ports);
-        if let Some(answer) = self.0.borrow().get(&question) {
-            return Rc::clone(answer);
+        if let Some(answer) = self.answers.borrow().get(&question) {
+            return answer.clone();
         }
         let wiring = Wiring { ports: question.1.clone() };
-        let answer = Rc::new(catalogue.interface(&node.operator, &node.settings, &wiring));
-        self.0.borrow_mut().insert(question, Rc::clone(&answer));
+        let answer = catalogue.interface(&node.operator, &node.settings, &wiring).map(Rc::new);
+        self.answers.borrow_mut().insert(question, answer.clone());
         answer
     }
+
+    /// The node's ports without asking its plugin; none if its operator is unknown.
+    fn described(&self, index: usize, node: &Node, catalogue: &dyn Catalogue) -> Option<Rc<Interface>> {
+        let describe = || {
+            let found = catalogue.find(&node.operator.to_string()).ok()?;
+            let (inputs, outputs) = (found.description.inputs.clone(), found.description.outputs.clone());
+            Some(Rc::new(Interface { inputs, outputs, ..Interface::default() }))
+        };
+        self.described.borrow_mut().entry(index).or_insert_with(describe).clone()
+    }
+}
+
+/// What an operator does instead of telling its ports, in words.
+fn refusal(error: &OperatorError) -> String {
+    let place = error.location.as_ref().map(|place| format!(" (at {place})")).unwrap_or_default();
+    let verb = match error.cause {
+        Cause::Refused => "refuses",
+        Cause::Panicked => "panics when asked for its ports",
+        _ => "cannot tell its ports",
+    };
+    format!("{verb}: {}{place}", error.message)
 }
 
 /// What happens to a node.
@@ -48,7 +73,7 @@ pub(crate) enum State {
 pub(crate) struct Running {
     /// The wires that carry something.
     pub(crate) wires: Vec<Carried>,
-    pub(crate) interface: Interface,
+    pub(crate) interface: Rc<Interface>,
     pub(crate) bindings: Bindings,
     /// Wires whose kind does not fit, each with what was expected.
     pub(crate) misfits: Vec<(usize, String)>,
@@ -130,18 +155,16 @@ impl Pass<'_> {
         for one in &carried {
             absent.remove(node.wires[one.wire].port.as_str());
         }
-        let described = match health {
-            Some(health) => Some(health.ports.clone()),
-            None => self.described(node),
-        };
+        let described = self.cache.described(index, node, self.catalogue);
         let lacks = |interface: &Interface| {
             let required = interface.inputs.iter().filter(|port| !port.optional);
             required.into_iter().find_map(|port| absent.get(port.name.as_str()).cloned())
         };
-        if let Some(reason) = self.described(node).as_ref().and_then(lacks) {
+        if let Some(reason) = described.as_deref().and_then(lacks) {
             return State::Skip(reason);
         }
-        let interface = self.ask(index, node, health, &carried).or(described).unwrap_or_default();
+        let fallback = || health.map(|health| Rc::clone(&health.ports)).or(described).unwrap_or_default();
+        let interface = self.ask(index, node, health, &carried).unwrap_or_else(fallback);
         if let Some(reason) = lacks(&interface) {
             return State::Skip(reason);
         }
@@ -160,12 +183,6 @@ impl Pass<'_> {
         there.map(|name| format!("input `{name}` is present"))
     }
 
-    fn described(&self, node: &Node) -> Option<Interface> {
-        let found = self.catalogue.find(&node.operator.to_string()).ok()?;
-        let (inputs, outputs) = (found.description.inputs.clone(), found.description.outputs.clone());
-        Some(Interface { inputs, outputs, ..Interface::default() })
-    }
-
     /// The plugin's answer; none if it refuses, or if faults make it pointless to ask.
     fn ask(
         &mut self,
@@ -173,7 +190,7 @@ impl Pass<'_> {
         node: &Node,
         health: Option<&Health>,
         carried: &[Carried],
-    ) -> Option<Interface> {
+    ) -> Option<Rc<Interface>> {
         if health.is_some_and(|health| health.trust != Trust::Sound) {
             return None;
         }
@@ -182,7 +199,7 @@ impl Pass<'_> {
             let spec = &node.wires[one.wire];
             wiring.ports.entry(spec.port.clone()).or_default().push((spec.member.clone(), one.kind?));
         }
-        match &*self.cache.ask(index, node, wiring, self.catalogue) {
+        match self.cache.ask(index, node, wiring, self.catalogue) {
             Ok(interface) => {
                 let wired = |name: &str| node.wires.iter().any(|wire| wire.port == name);
                 let bare = interface.inputs.iter().find(|port| !port.optional && !wired(&port.name));
@@ -190,10 +207,10 @@ impl Pass<'_> {
                     let message = format!("nothing is wired to `{}`, which it needs here", port.name);
                     self.refusals.push((index, OperatorError::refused(message)));
                 }
-                Some(interface.clone())
+                Some(interface)
             }
             Err(error) => {
-                self.refusals.push((index, error.clone()));
+                self.refusals.push((index, error));
                 None
             }
         }
@@ -305,12 +322,8 @@ impl Evaluation {
         }
         for (index, error) in &self.refusals {
             let node = &graph.nodes[*index];
-            let reason = format!(
-                "operator `{}` of stage `{}` refuses: {}",
-                node.operator.name,
-                node.label(),
-                error.message
-            );
+            let (operator, stage) = (&node.operator.name, node.label());
+            let reason = format!("operator `{operator}` of stage `{stage}` {}", refusal(error));
             reasons.push(Impossible { reason, hint: error.hint.clone() });
         }
         if reasons.is_empty() {
@@ -357,7 +370,10 @@ impl Running {
             let (port, member) = (spec.port.clone(), spec.member.clone());
             Some(Wire { port, member, source: one.source?, kind: one.kind.unwrap_or(Kind::Image) })
         };
-        NodePlan::Run { wiring: self.wires.into_iter().filter_map(wire).collect(), interface: self.interface }
+        NodePlan::Run {
+            wiring: self.wires.into_iter().filter_map(wire).collect(),
+            interface: Rc::unwrap_or_clone(self.interface),
+        }
     }
 }
 
@@ -407,10 +423,8 @@ pub(crate) fn report(graph: &Graph, evaluation: &Evaluation, sink: &mut Sink) {
     if sink.whole() {
         for (index, error) in &evaluation.refusals {
             let node = &graph.nodes[*index];
-            let message = format!(
-                "operator `{}` of stage `{}` refuses: {}",
-                node.operator.name, node.stage, error.message
-            );
+            let (operator, stage) = (&node.operator.name, &node.stage);
+            let message = format!("operator `{operator}` of stage `{stage}` {}", refusal(error));
             sink.add_at(node, "", node.span, message, error.hint.clone());
         }
     }

@@ -17,16 +17,11 @@ pub(super) fn prune(graph: &mut Graph, ran: &[bool], skipped: &[String]) {
     }
     let mut places = Vec::new();
     let mut kept = 0;
-    let mut notes = Vec::new();
-    for (index, node) in graph.nodes.iter().enumerate() {
-        places.push(needed[index].then_some(kept));
-        kept += usize::from(needed[index]);
-        if !ran[index] {
-            notes.push(format!("stage `{}` is left out: {}", node.label(), skipped[index]));
-        } else if !needed[index] {
-            notes.push(format!("stage `{}` is left out: nothing reads it", node.label()));
-        }
+    for need in &needed {
+        places.push(need.then_some(kept));
+        kept += usize::from(*need);
     }
+    let mut notes = left_out(graph, &needed, ran, skipped);
     let mut index = 0;
     graph.nodes.retain(|_| {
         index += 1;
@@ -51,6 +46,22 @@ pub(super) fn prune(graph: &mut Graph, ran: &[bool], skipped: &[String]) {
         }
     }
     graph.notes.extend(notes);
+}
+
+/// Why nodes are left out; one note for a stage that is left out whole for one reason.
+fn left_out(graph: &Graph, needed: &[bool], ran: &[bool], skipped: &[String]) -> Vec<String> {
+    let reason = |index: usize| if ran[index] { "nothing reads it" } else { skipped[index].as_str() };
+    let mut notes = Vec::new();
+    for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| !needed[*index]) {
+        let members = graph.nodes.iter().enumerate().filter(|(_, other)| other.stage == node.stage);
+        let whole = members.clone().all(|(other, _)| !needed[other] && reason(other) == reason(index));
+        let name = if whole { node.stage.clone() } else { node.label() };
+        let note = format!("stage `{name}` is left out: {}", reason(index));
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
 }
 
 fn sources(wire: &WireSpec) -> impl Iterator<Item = usize> + '_ {

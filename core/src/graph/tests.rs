@@ -8,7 +8,7 @@ use crate::workflow::{Overrides, load};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const PAPER: &str = include_str!("../../tests/data/brain-metastases.toml");
+pub(crate) const PAPER: &str = include_str!("../../tests/data/brain-metastases.toml");
 
 fn paper() -> Graph {
     let path = Path::new("tests/data/brain-metastases.toml");
@@ -16,11 +16,11 @@ fn paper() -> Graph {
 }
 
 /// Checks a text laid down beside the paper's workflow.
-fn check(text: &str) -> Result<Graph, Faults> {
+pub(crate) fn check(text: &str) -> Result<Graph, Faults> {
     check_with(text, &Overrides::default())
 }
 
-fn check_with(text: &str, overrides: &Overrides) -> Result<Graph, Faults> {
+pub(crate) fn check_with(text: &str, overrides: &Overrides) -> Result<Graph, Faults> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("models")).unwrap();
     std::fs::write(folder.path().join("models/demo.safetensors"), "").unwrap();
@@ -31,7 +31,7 @@ fn check_with(text: &str, overrides: &Overrides) -> Result<Graph, Faults> {
 }
 
 /// The faults as text, without the folder.
-fn told(text: &str) -> String {
+pub(crate) fn told(text: &str) -> String {
     let faults = check(text).expect_err("this has a fault").to_string();
     let mut lines = Vec::new();
     for line in faults.lines() {
@@ -50,11 +50,11 @@ fn present(graph: &Graph, without: &[&str]) -> BTreeSet<String> {
     names.filter(|name| !without.contains(&name.as_str())).collect()
 }
 
-fn names(graph: &Graph) -> Vec<String> {
+pub(crate) fn names(graph: &Graph) -> Vec<String> {
     graph.nodes.iter().map(super::super::plan::Node::label).collect()
 }
 
-fn reads(graph: &Graph, label: &str, port: &str) -> Vec<String> {
+pub(crate) fn reads(graph: &Graph, label: &str, port: &str) -> Vec<String> {
     let node = graph.nodes.iter().find(|node| node.label() == label).unwrap();
     let wires = node.wires.iter().filter(|wire| wire.port == port);
     wires.flat_map(|wire| &wire.candidates).map(|source| graph.name_of(source)).collect()
