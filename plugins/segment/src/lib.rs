@@ -258,4 +258,20 @@ mod tests {
             Options { models: vec![FileSetting("nowhere.safetensors".into())], ..Options::default() };
         assert!(refusal(missing).message.starts_with("model `nowhere.safetensors` cannot be read: "));
     }
+
+    #[test]
+    fn the_readme_lists_every_setting_and_every_key_of_a_card() {
+        let readme = include_str!("../README.md");
+        let schema = sdk::schemars::schema_for!(Options);
+        let settings = schema.get("properties").unwrap().as_object().unwrap();
+        for setting in settings.keys() {
+            assert!(readme.contains(&format!("\n| `{setting}` | ")), "setting `{setting}`");
+        }
+        for key in model::untrained(1.0, 1).metadata().keys() {
+            assert!(
+                readme.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{key}`"))),
+                "key `{key}`"
+            );
+        }
+    }
 }
