@@ -12,7 +12,7 @@
 
 use crate::pyramid::{Level, Samples};
 use nalgebra::{Matrix3, Vector3};
-use sdk::{Affine, Context, Image};
+use sdk::{Affine, Context};
 
 /// Points that one part of an evaluation takes. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 8192;
@@ -119,9 +119,10 @@ impl<'a> Metric<'a> {
         let first = chunk * CHUNK;
         let points = &self.samples.points[first..self.samples.points.len().min(first + CHUNK)];
         let mut hits = Vec::with_capacity(points.len());
+        let (voxels, shape) = (self.moving.image.voxels(), self.moving.image.grid().shape);
         for (n, point) in (first..).zip(points) {
             let place = linear * Vector3::from(*point) + offset;
-            let Some(seen) = Seen::at(&self.moving.image, place.into()) else { continue };
+            let Some(seen) = Seen::at(voxels, shape, place.into()) else { continue };
             let bin = (seen.value - low) * scale;
             let bin_slope = if bin > 0.0 && bin < last { seen.slope.map(|s| s * scale) } else { [0.0; 3] };
             let bins = [self.samples.values[n] * last, bin.clamp(0.0, last)];
@@ -272,10 +273,10 @@ struct Seen {
 }
 
 impl Seen {
-    /// Trilinear look-up in an image of at least two voxels along each axis; `None` more than half a voxel outside.
+    /// Trilinear look-up in at least two voxels along each axis; `None` more than half a voxel outside.
     #[inline]
-    fn at(image: &Image, place: [f32; 3]) -> Option<Self> {
-        let [nx, ny, nz] = image.grid().shape;
+    fn at(voxels: &[f32], shape: [usize; 3], place: [f32; 3]) -> Option<Self> {
+        let [nx, ny, nz] = shape;
         let last = [nx, ny, nz].map(|n| (n - 1) as f32);
         let within = |a: usize| place[a] > -0.5 && place[a] < last[a] + 0.5;
         if !(within(0) && within(1) && within(2)) {
@@ -287,7 +288,7 @@ impl Seen {
         let plane = nx * ny;
         let base = i + nx * j + plane * k;
         let pair = |at: usize| {
-            let v = &image.voxels()[at..at + 2];
+            let v = &voxels[at..at + 2];
             (v[0] + x * (v[1] - v[0]), v[1] - v[0])
         };
         let (v00, d00) = pair(base);
@@ -330,8 +331,8 @@ mod tests {
     use crate::pose::Pose;
     use nalgebra::{Rotation3, Vector6};
     use proptest::prelude::*;
-    use sdk::Grid;
     use sdk::testing::context_with;
+    use sdk::{Grid, Image};
 
     const BINS: usize = 32;
 

@@ -8,8 +8,8 @@ use sdk::{Cell, Column, Table};
 /// Less shared information than this, in `NMI - 1`, is hardly more than chance: unlike heads still share their outline.
 const LEAST_INFORMATION: f64 = 0.02;
 
-/// Less shared volume than this, as a share of the smaller image, is unusual for two images of one head.
-const USUAL_OVERLAP: f64 = 0.6;
+/// Less shared volume than this, as a share of the smaller image, is unusual: an axial and a sagittal box of one head share 0.7.
+const USUAL_OVERLAP: f64 = 0.5;
 
 /// A runner-up this near to the winner's information makes the result a guess.
 const CLOSE_RUNNER_UP: f64 = 0.97;

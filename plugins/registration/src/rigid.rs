@@ -151,7 +151,7 @@ pub struct Registration {
     pub before: Option<Measure>,
     /// The metric in the end.
     pub after: Measure,
-    /// Steps taken at each level for the result, coarsest first.
+    /// Steps of the climbs at 4, 2 and 1 mm that led to the result.
     pub steps: usize,
     /// Whether the finest level ended at a top.
     pub converged: bool,
