@@ -46,6 +46,7 @@ pub(crate) fn build(
     };
     let mut ran = vec![false; graph.nodes.len()];
     let mut skipped = vec![String::new(); graph.nodes.len()];
+    let mut hopeless = Vec::new();
     let mut sink = unify::Sink::default();
     for present in &patterns {
         let evaluation = presence::evaluate(&graph, &health, present, catalogue, &cache);
@@ -58,20 +59,17 @@ pub(crate) fn build(
                 _ => ran[index] = true,
             }
         }
+        if present.len() == graph.inputs.len() {
+            hopeless = evaluation.impossible(&graph, present);
+        }
         sink.begin(&graph, present);
         presence::report(&graph, &evaluation, &mut sink);
         unify::check(&graph, &health, &evaluation, &mut sink);
     }
     faults.extend(sink.into_faults());
     if faults.is_empty() {
+        faults.extend(hopeless.into_iter().map(|reason| Fault::whole(reason.reason).maybe_hint(reason.hint)));
         prune::prune(&mut graph, &ran, &skipped);
-        if let (Some(whole), true) = (patterns.first(), faults.is_empty())
-            && let Err(reasons) = graph.plan(catalogue, whole)
-        {
-            faults.extend(
-                reasons.into_iter().map(|reason| Fault::whole(reason.reason).maybe_hint(reason.hint)),
-            );
-        }
     }
     Some(graph)
 }

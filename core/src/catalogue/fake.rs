@@ -198,6 +198,14 @@ impl Fake {
         self
     }
 
+    /// An operator whose output is of any kind.
+    pub(crate) fn with_a_riddle(mut self) -> Self {
+        let outputs = [Port::any("thing")];
+        let description = describe::<NoSettings>("boom", None, &[Port::image("head").on("h")], &outputs);
+        self.add("hostile", description, plain);
+        self
+    }
+
     /// A second plugin that offers `bet`.
     pub(crate) fn with_a_clash(mut self) -> Self {
         self.add("other", describe::<NoSettings>("bet", None, &[Port::image("head").on("h")], &[]), plain);

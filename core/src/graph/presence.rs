@@ -377,13 +377,13 @@ impl Running {
     }
 }
 
-/// "input `t1_pre` is required: `brain` needs it at `head`".
+/// "input `t1_pre` is absent and required: `brain` reads it at `head`".
 fn required(graph: &Graph, name: &str) -> String {
     let reads = |wire: &&WireSpec| wire.candidates.contains(&Source::Input(name.to_owned()));
     let mut readers: Vec<String> = Vec::new();
     for node in &graph.nodes {
         for wire in node.wires.iter().filter(reads) {
-            readers.push(format!("`{}` needs it at `{}`", node.label(), wire.port));
+            readers.push(format!("`{}` reads it at `{}`", node.label(), wire.port));
         }
     }
     readers.dedup();
@@ -396,6 +396,7 @@ pub(crate) fn report(graph: &Graph, evaluation: &Evaluation, sink: &mut Sink) {
     for (index, state) in evaluation.states.iter().enumerate() {
         let State::Run(running) = state else { continue };
         let node = &graph.nodes[index];
+        report_unknown_kinds(graph, evaluation, node, running, sink);
         for (wire, expected) in &running.misfits {
             let spec = &node.wires[*wire];
             let carried = running.wires.iter().find(|one| one.wire == *wire);
@@ -426,6 +427,30 @@ pub(crate) fn report(graph: &Graph, evaluation: &Evaluation, sink: &mut Sink) {
             let (operator, stage) = (&node.operator.name, &node.stage);
             let message = format!("operator `{operator}` of stage `{stage}` {}", refusal(error));
             sink.add_at(node, "", node.span, message, error.hint.clone());
+        }
+    }
+}
+
+/// Tells of outputs whose kind their operator leaves open.
+fn report_unknown_kinds(
+    graph: &Graph,
+    evaluation: &Evaluation,
+    node: &Node,
+    running: &Running,
+    sink: &mut Sink,
+) {
+    for one in running.wires.iter().filter(|one| one.kind.is_none()) {
+        let Some(Source::Output { node: from, port, .. }) = &one.source else { continue };
+        // After a fault the kind is unknown for another reason.
+        let State::Run(maker) = &evaluation.states[*from] else { continue };
+        if maker.wires.iter().all(|wire| wire.kind.is_some()) && maker.misfits.is_empty() {
+            let spec = &node.wires[one.wire];
+            let operator = &graph.nodes[*from].operator.name;
+            let message = format!(
+                "stage `{}` reads `{}`, but operator `{operator}` does not say what `{port}` holds",
+                node.stage, spec.text
+            );
+            sink.add(node, spec, message, Some("this is a fault of the plugin".to_owned()));
         }
     }
 }

@@ -109,7 +109,7 @@ fn a_required_input_that_is_absent_is_told_with_its_readers() {
     assert_eq!(reasons.len(), 1);
     assert_eq!(
         reasons[0].reason,
-        "input `t1_pre` is absent and required: `aligned (t1_pre)` needs it at `moving`, `brain` needs it at `head`"
+        "input `t1_pre` is absent and required: `aligned (t1_pre)` reads it at `moving`, `brain` reads it at `head`"
     );
 }
 

@@ -275,6 +275,7 @@ impl Parser {
         let (mut from, mut bids, mut dataset, mut sidecar) = (None, None, None, serde_json::Map::new());
         for entry in &table.entries {
             match entry.key.as_str() {
+                "from" if entry.value.is(false) => self.wrong(entry, "the name of what it publishes"),
                 "from" => from = self.feed(entry),
                 "bids" => bids = self.text(entry),
                 "dataset" => dataset = self.text(entry),
@@ -305,6 +306,15 @@ impl Parser {
 
     /// What a port reads; nothing if the wire was dropped by `false`, or is of a wrong type.
     fn feed(&mut self, entry: &Entry) -> Option<Feed> {
+        let empty = match &entry.value.value {
+            Branch::Array(items) => items.is_empty(),
+            Branch::Table(table) => table.entries.is_empty(),
+            _ => false,
+        };
+        if empty {
+            let fault = Fault::at(entry.value.span, format!("`{}` names nothing", entry.key));
+            self.faults.push(fault.hint("leave it out, or name what it reads"));
+        }
         match &entry.value.value {
             Branch::Text(text) => Some(Feed::One(Text { text: text.clone(), span: entry.value.span })),
             Branch::Boolean(false) => None,

@@ -119,6 +119,33 @@ fn a_removed_stage_is_absent_and_its_chain_is_told() {
 }
 
 #[test]
+fn a_workflow_that_can_only_say_that_nothing_was_done_is_a_fault() {
+    let text = "extends = \"paper.toml\"\nstages.reference.remove = true\n";
+    insta::assert_snapshot!(told(text));
+}
+
+#[test]
+fn what_names_nothing_is_a_fault() {
+    let text = "extends = \"paper.toml\"\nstages.aligned.each.moving = []\noutputs.lesions.from = false\n";
+    let told = told(text);
+    assert!(told.contains("`moving` names nothing"), "{told}");
+    assert!(told.contains("`from` is true or false, not the name of what it publishes"), "{told}");
+}
+
+#[test]
+fn an_output_of_any_kind_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.toml");
+    let text = "name = \"w\"\n[inputs]\na = { type = \"image\" }\n[stages.s]\noperator = \"boom\"\n\
+                inputs.head = \"a\"\n[stages.t]\noperator = \"bet\"\ninputs.head = \"s.thing\"\n\
+                [outputs]\nm = { from = \"t.mask\" }\n";
+    std::fs::write(&path, text).unwrap();
+    let faults = load(&path, &Overrides::default(), &Fake::new().with_a_riddle()).unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults}");
+    assert!(faults.to_string().contains("operator `boom` does not say what `thing` holds"), "{faults}");
+}
+
+#[test]
 fn an_operator_that_panics_when_asked_is_one_clear_fault() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.toml");
