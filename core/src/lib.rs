@@ -1,9 +1,19 @@
 //! The Neuroloom engine.
+//!
+//! TOML text becomes a checked [`plan::Graph`] ([`workflow`], [`graph`]), the plugins it names are found and verified
+//! ([`registry`]), and [`runner`] runs it for cases; [`publish`] writes what they made. [`cli`] is the program around it.
 
+pub mod case;
 pub mod catalogue;
+pub mod cli;
 pub mod fault;
 pub mod graph;
+mod host;
 pub mod plan;
+pub mod publish;
+pub mod registry;
 pub mod render;
+pub mod runner;
 pub mod schema;
+pub mod site;
 pub mod workflow;

@@ -1,3 +1,5 @@
-//! The `neuroloom` program.
+//! The `neuroloom` program: arguments in, exit code out.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    neuroloom_core::cli::main()
+}

@@ -319,7 +319,7 @@ macro_rules! export_plugin {
             }
 
             // The name abi_stable looks for.
-            #[unsafe(export_name = "_as_0root_1module_1loader_0")]
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             pub static HEADER: $crate::abi::abi_stable::library::LibHeader = unsafe {
                 // SAFETY: `root` returns the very module type that is named here.
                 $crate::abi::abi_stable::library::LibHeader::from_constructor::<$crate::abi::PluginModuleRef>(

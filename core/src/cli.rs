@@ -1,0 +1,205 @@
+//! The command line. Data go to stdout, all else to stderr.
+
+mod check;
+mod completions;
+mod doctor;
+mod graph;
+mod logging;
+mod plugins;
+mod progress;
+mod run;
+mod schema;
+mod table;
+
+use crate::fault::Faults;
+use crate::plan::Graph;
+use crate::registry::{Registry, search_path};
+use crate::site::Site;
+use crate::workflow::{self, Overrides};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A plugin-based workflow engine for neuroimaging.
+#[derive(Debug, Parser)]
+#[command(name = "neuroloom", version, about, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// Look for plugins in this folder first (may be given several times)
+    #[arg(long = "plugin-dir", value_name = "DIR", global = true, help_heading = "General")]
+    plugin_dirs: Vec<PathBuf>,
+    /// The site's configuration [default: neuroloom.toml here, then the user's, then /etc/neuroloom]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "General")]
+    site: Option<PathBuf>,
+    /// Say more: -v information, -vv debugging, -vvv everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "General")]
+    verbose: u8,
+    /// How log lines and events are written to stderr
+    #[arg(long, value_enum, default_value_t, global = true, help_heading = "General")]
+    log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: stable keys.
+    Json,
+}
+
+/// A workflow and what the command line changes in it.
+#[derive(Debug, Args)]
+struct WorkflowArgs {
+    /// The workflow, a TOML file
+    #[arg(value_name = "WORKFLOW")]
+    workflow: PathBuf,
+    /// Let a stage run another operator of the same role
+    #[arg(long = "use", value_name = "STAGE=OPERATOR")]
+    operators: Vec<String>,
+    /// Set one setting or key of a stage, as in `segment.settings.batch=2` or `segment.device=cpu`
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a workflow on one case
+    Run(run::RunArgs),
+    /// Find all faults of a workflow, or tell what each missing input costs
+    Check(check::CheckArgs),
+    /// Draw a workflow
+    Graph(graph::GraphArgs),
+    /// Show the plugins that were found
+    Plugins(plugins::PluginsArgs),
+    /// Print a JSON schema: of workflows, or of an operator's settings
+    Schema(schema::SchemaArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Look whether this machine is ready
+    Doctor,
+}
+
+/// How a command ended. The number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// All fine.
+    Fine = 0,
+    /// Some case failed.
+    SomeFailed = 1,
+    /// Nothing could be run: arguments, workflow or plugin wrong.
+    Nothing = 2,
+    /// Stopped by SIGTERM; may be run again.
+    Interrupted = 75,
+    /// Stopped by Ctrl-C.
+    CtrlC = 130,
+}
+
+/// Why a command did nothing: text for the user, hints included.
+#[derive(Debug)]
+struct Failure(String);
+
+impl Failure {
+    fn new(message: impl std::fmt::Display) -> Self {
+        Self(format!("error: {message}"))
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Parses the arguments, runs the command, and turns its end into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::install(&cli.common);
+    let result = match cli.command {
+        Command::Run(args) => run::run(&cli.common, &args),
+        Command::Check(args) => check::check(&cli.common, &args),
+        Command::Graph(args) => graph::graph(&cli.common, &args),
+        Command::Plugins(args) => plugins::plugins(&cli.common, &args),
+        Command::Schema(args) => schema::schema(&cli.common, &args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Doctor => doctor::doctor(&cli.common),
+    };
+    let exit = result.unwrap_or_else(|Failure(text)| {
+        say(&text);
+        Exit::Nothing
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Writes a line to stderr.
+#[expect(clippy::print_stderr, reason = "the one place that talks to people")]
+fn say(text: &str) {
+    eprintln!("{}", text.trim_end());
+}
+
+/// Writes a line to stdout; a reader that went away is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{}", text.trim_end());
+}
+
+/// Whether people see colours on stderr.
+fn colour() -> bool {
+    use std::io::IsTerminal as _;
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
+}
+
+/// The site's configuration and the plugins of this run.
+fn open_site(common: &Common) -> Result<(Site, Registry), Failure> {
+    let site = Site::find(common.site.as_deref())?;
+    let missing = common.plugin_dirs.iter().find(|folder| !folder.is_dir());
+    if let Some(folder) = missing {
+        return Err(Failure::new(format!("--plugin-dir {}: no such folder", folder.display())));
+    }
+    let registry = Registry::discover(&search_path(&common.plugin_dirs, &site.plugins.folders));
+    for rejected in registry.rejected() {
+        say(&format!("warning: plugin {} {}", rejected.path.display(), rejected.error));
+    }
+    Ok((site, registry))
+}
+
+/// Loads and checks a workflow; its faults are the failure's text.
+fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, Failure> {
+    load_or_faults(args, registry)?.map_err(|faults| {
+        let count = faults.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let path = args.workflow.display();
+        Failure(format!(
+            "{}\nerror: {count} fault{plural} in {path}; nothing was run",
+            faults.render(colour())
+        ))
+    })
+}
+
+fn load_or_faults(args: &WorkflowArgs, registry: &Registry) -> Result<Result<Graph, Faults>, Failure> {
+    if !Path::new(&args.workflow).is_file() {
+        return Err(Failure::new(format!("{}: no such workflow file", args.workflow.display())));
+    }
+    let overrides = Overrides { operators: args.operators.clone(), settings: args.set.clone() };
+    Ok(workflow::load(&args.workflow, &overrides, registry))
+}

@@ -1,0 +1,256 @@
+//! `neuroloom run`.
+
+use super::progress::Reporter;
+use super::{Common, Exit, Failure, WorkflowArgs, load, open_site, print, say};
+use crate::case::CaseLabel;
+use crate::fault::suggest;
+use crate::plan::{Graph, Plan};
+use crate::publish::{self, Publication, PublishError, Published, SourceFile};
+use crate::registry::Registry;
+use crate::runner::{self, CaseInput, CaseJob, CaseResult, RunOptions, StageState};
+use crate::site::Site;
+use clap::Args;
+use sdk::{Kind, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    workflow: WorkflowArgs,
+    /// What an input is: a file, or the value of a text or number
+    #[arg(short, long = "input", value_name = "NAME=PATH")]
+    inputs: Vec<String>,
+    /// Where results go: a BIDS derivative data set, made if need be
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// The case's label, `sub-017` or `sub-017_ses-02` [default: as the first input's file name says]
+    #[arg(long, value_name = "LABEL")]
+    case: Option<String>,
+    /// Device of stages that name none: `auto`, `cpu`, `cuda:0` …
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    /// Threads that may work at a time [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
+    let (site, registry) = open_site(common)?;
+    let graph = load(&args.workflow, &registry)?;
+    for note in &graph.notes {
+        tracing::info!("{note}");
+    }
+    let inputs = inputs(&graph, &args.inputs)?;
+    let label = label(args, &inputs)?;
+    let present: BTreeSet<String> = inputs.keys().cloned().collect();
+    let plan = graph.plan(&registry, &present).map_err(|reasons| impossible(&label, &reasons))?;
+    for line in plan_lines(&graph, &plan) {
+        say(&line);
+    }
+    let sources = sources(&graph, &inputs);
+    publish::prepare(&args.out, &sources)?;
+    let stop = Stop::install()?;
+    let job = CaseJob { label: label.to_string(), inputs, plan };
+    run_case(common, args, &site, (graph, registry), &label, job, &sources, &stop)
+}
+
+/// The two ways to be stopped from outside.
+struct Stop {
+    any: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// The first signal asks stages to stop; a second Ctrl-C ends the process at once.
+    fn install() -> Result<Self, Failure> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let stop = Self { any: Arc::default(), terminated: Arc::default() };
+        signal_hook::flag::register_conditional_shutdown(SIGINT, Exit::CtrlC as i32, Arc::clone(&stop.any))?;
+        signal_hook::flag::register(SIGINT, Arc::clone(&stop.any))?;
+        signal_hook::flag::register(SIGTERM, Arc::clone(&stop.terminated))?;
+        signal_hook::flag::register(SIGTERM, Arc::clone(&stop.any))?;
+        Ok(stop)
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one run, put together once")]
+fn run_case(
+    common: &Common,
+    args: &RunArgs,
+    site: &Site,
+    (graph, registry): (Graph, Registry),
+    label: &CaseLabel,
+    job: CaseJob,
+    sources: &[SourceFile],
+    stop: &Stop,
+) -> Result<Exit, Failure> {
+    let reporter = Arc::new(Reporter::new(common.log_format));
+    let show = Arc::clone(&reporter);
+    let defaults = RunOptions::default();
+    let cores = args.threads.map(usize::from).or(site.run.threads).unwrap_or(defaults.cores);
+    let options = RunOptions {
+        cores,
+        memory_mib: site.run.memory_mib.unwrap_or(defaults.memory_mib),
+        device: args.device.clone().or_else(|| site.run.device.clone()).unwrap_or(defaults.device),
+        scratch_root: site.run.scratch.clone().unwrap_or(defaults.scratch_root),
+        cancel: Arc::clone(&stop.any),
+        site: site.plugin.clone(),
+        events: Arc::new(move |event| show.show(event)),
+        ..RunOptions::default()
+    };
+    let (graph, registry) = (Arc::new(graph), Arc::new(registry));
+    let mut ended: Option<(CaseResult, Result<Vec<Published>, PublishError>)> = None;
+    runner::run(&graph, &registry, &options, vec![job], &mut |mut result| {
+        let outputs = std::mem::take(&mut result.outputs);
+        let publication = Publication { graph: &graph, label, outputs: &outputs, sources, ok: result.ok };
+        let published = publish::publish(&args.out, &publication);
+        ended = Some((result, published));
+    });
+    let Some((result, published)) = ended else {
+        return Ok(if stop.terminated.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::CtrlC });
+    };
+    Ok(conclude(&result, published, stop))
+}
+
+/// Decides the last lines and the exit code.
+fn conclude(result: &CaseResult, published: Result<Vec<Published>, PublishError>, stop: &Stop) -> Exit {
+    for record in result.records.iter().filter(|record| record.state == StageState::Failed) {
+        let reason = record.reason.as_deref().unwrap_or("no reason given");
+        let place = record.location.as_ref().map(|at| format!(" (at {at})")).unwrap_or_default();
+        say(&format!(
+            "error: case `{}` stopped at stage `{}`: {reason}{place}",
+            result.label,
+            record.place()
+        ));
+        if let Some(hint) = &record.hint {
+            say(&format!("hint: {hint}"));
+        }
+    }
+    let files = match published {
+        Ok(files) => files,
+        Err(error) => {
+            say(&format!("error: case `{}`: {error}", result.label));
+            return Exit::SomeFailed;
+        }
+    };
+    for file in &files {
+        print(&format!("{}\t{}", file.output, file.path.display()));
+    }
+    if result.interrupted {
+        say(&format!("interrupted: case `{}` is not complete; run it again", result.label));
+        return if stop.terminated.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::CtrlC };
+    }
+    let (label, count, seconds) = (&result.label, files.len(), result.seconds);
+    if result.ok {
+        say(&format!("case `{label}` finished in {seconds:.1} s: {count} outputs"));
+        Exit::Fine
+    } else {
+        say(&format!("case `{label}` failed after {seconds:.1} s; {count} outputs could still be made"));
+        Exit::SomeFailed
+    }
+}
+
+fn inputs(graph: &Graph, arguments: &[String]) -> Result<BTreeMap<String, CaseInput>, Failure> {
+    let names: Vec<&str> = graph.inputs.iter().map(|input| input.name.as_str()).collect();
+    let mut inputs = BTreeMap::new();
+    for argument in arguments {
+        let Some((name, text)) = argument.split_once('=') else {
+            return Err(Failure::new(format!("--input {argument}\nhint: write --input NAME=PATH")));
+        };
+        let Some(spec) = graph.input(name) else {
+            let hint = suggest(name, "it has", &names).unwrap_or_default();
+            return Err(Failure::new(format!(
+                "the workflow `{}` has no input `{name}`\nhint: {hint}",
+                graph.name
+            )));
+        };
+        let input = match spec.kind {
+            Kind::Number => {
+                let wrong = |_| Failure::new(format!("--input {name}: `{text}` is no number"));
+                CaseInput::Value(Value::from(text.parse::<f64>().map_err(wrong)?))
+            }
+            Kind::Text => CaseInput::Value(Value::from(text)),
+            _ if Path::new(text).is_file() => CaseInput::File(text.into()),
+            _ => {
+                return Err(Failure::new(format!(
+                    "--input {name}: no file `{text}`{}",
+                    near_miss(Path::new(text))
+                )));
+            }
+        };
+        if inputs.insert(name.to_owned(), input).is_some() {
+            return Err(Failure::new(format!("--input {name} is given twice")));
+        }
+    }
+    Ok(inputs)
+}
+
+/// A file of a similar name in the same folder.
+fn near_miss(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    match crate::fault::nearest(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => format!("\nhint: did you mean `{}`?", folder.join(near).display()),
+        None => String::new(),
+    }
+}
+
+fn label(args: &RunArgs, inputs: &BTreeMap<String, CaseInput>) -> Result<CaseLabel, Failure> {
+    /// A case that nobody named.
+    const UNNAMED: &str = "sub-01";
+    if let Some(label) = &args.case {
+        return Ok(CaseLabel::parse(label)?);
+    }
+    let files = inputs.values().filter_map(|input| match input {
+        CaseInput::File(path) => Some(path),
+        CaseInput::Value(_) => None,
+    });
+    if let Some(label) = files.into_iter().find_map(|path| CaseLabel::of_file(path)) {
+        return Ok(label);
+    }
+    say(&format!(
+        "note: the case is called {UNNAMED}, as no file name has a BIDS label and --case is not given"
+    ));
+    Ok(CaseLabel::parse(UNNAMED)?)
+}
+
+fn impossible(label: &CaseLabel, reasons: &[crate::plan::Impossible]) -> Failure {
+    let mut text = Vec::new();
+    for reason in reasons {
+        text.push(format!("error: case `{label}` cannot run: {}", reason.reason));
+        text.extend(reason.hint.iter().map(|hint| format!("hint: {hint}")));
+    }
+    text.push("note: nothing was read or written".to_owned());
+    Failure(text.join("\n"))
+}
+
+fn plan_lines(graph: &Graph, plan: &Plan) -> Vec<String> {
+    let absent: Vec<&str> =
+        graph.inputs.iter().map(|i| i.name.as_str()).filter(|name| !plan.present.contains(*name)).collect();
+    let mut lines = Vec::new();
+    if !absent.is_empty() {
+        lines.push(format!("note: without {}", absent.join(", ")));
+    }
+    lines.extend(plan.notes.iter().map(|note| format!("note: {note}")));
+    lines
+}
+
+fn sources(graph: &Graph, inputs: &BTreeMap<String, CaseInput>) -> Vec<SourceFile> {
+    let file = |input: &crate::plan::InputSpec| match inputs.get(&input.name)? {
+        CaseInput::File(path) => {
+            let grid = if input.kind.is_volume() {
+                sdk::nifti::read_grid(path).ok().map(|(grid, _)| grid)
+            } else {
+                None
+            };
+            Some(SourceFile { input: input.name.clone(), path: path.clone(), grid })
+        }
+        CaseInput::Value(_) => None,
+    };
+    graph.inputs.iter().filter_map(file).collect()
+}

@@ -1,0 +1,244 @@
+//! A case's files: volumes with sidecars, tables, documents, transforms.
+
+use super::dataset::RAW_LINK;
+use super::{Publication, PublishError, SourceFile, io, write_whole};
+use crate::case::dataset_of;
+use crate::plan::{DatasetKind, OutputSpec};
+use sdk::nifti::{self, WriteOptions};
+use sdk::{AnyVolume, Content, Grid, Kind, Table, Transform, Value};
+use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// A file's name without the case's label and the extension.
+pub(super) struct FileName {
+    /// `space-orig_desc-lesions`, maybe empty.
+    pub(super) entities: String,
+    /// `dseg`.
+    pub(super) suffix: String,
+}
+
+impl FileName {
+    /// The name of an output: what the workflow says (with `{member}` filled in, or `desc-MEMBER` added), or the output's own.
+    pub(super) fn of(spec: &OutputSpec, member: &str, kind: Kind) -> Self {
+        let plain: String = member.chars().filter(char::is_ascii_alphanumeric).collect();
+        let text = spec.bids.clone().unwrap_or_else(|| match kind {
+            Kind::Transform => format!("desc-{}_xfm", spec.name.replace('_', "")),
+            _ => spec.name.replace('_', ""),
+        });
+        let named = text.contains("{member}") || plain.is_empty();
+        let text = text.replace("{member}", &plain);
+        let (mut entities, suffix) = match text.rsplit_once('_') {
+            Some((entities, suffix)) => (entities.to_owned(), suffix.to_owned()),
+            None => (String::new(), text),
+        };
+        if !named {
+            let gap = if entities.is_empty() { "" } else { "_" };
+            let _ = write!(entities, "{gap}desc-{plain}");
+        }
+        Self { entities, suffix }
+    }
+
+    fn stem(&self, label: &str) -> String {
+        let entities = if self.entities.is_empty() { String::new() } else { format!("{}_", self.entities) };
+        format!("{label}_{entities}{}", self.suffix)
+    }
+}
+
+/// Whether BIDS has a name for such files.
+pub(super) fn is_in_bids(kind: Kind, suffix: &str) -> bool {
+    /// Suffixes of anatomical images and derivatives that a validator knows.
+    const KNOWN: [&str; 9] = ["T1w", "T2w", "FLAIR", "PDw", "T2starw", "mask", "dseg", "probseg", "UNIT1"];
+    kind.is_volume() && KNOWN.contains(&suffix)
+}
+
+/// Writes all values below `folder`; returns each output's name and its main file, relative to the folder.
+pub(super) fn write_all(
+    folder: &Path,
+    root: &Path,
+    case: &Publication<'_>,
+    values: &[(&OutputSpec, &(String, Value))],
+) -> Result<Vec<(String, PathBuf)>, PublishError> {
+    let anatomy = folder.join("anat");
+    let mut written = Vec::new();
+    for (spec, (member, value)) in values {
+        let name = FileName::of(spec, member, value.kind()).stem(&case.label.to_string());
+        let within = match &value.content {
+            Content::Document(_) | Content::Text(_) | Content::Number(_) => PathBuf::new(),
+            _ => PathBuf::from("anat"),
+        };
+        if !within.as_os_str().is_empty() {
+            std::fs::create_dir_all(&anatomy).map_err(io(&anatomy))?;
+        }
+        let stem = folder.join(&within).join(&name);
+        let extension = write_one(&stem, root, case, spec, value)?;
+        written.push((spec.name.clone(), within.join(format!("{name}{extension}"))));
+    }
+    Ok(written)
+}
+
+/// Writes one value and what belongs to it; returns the extension of its main file.
+fn write_one(
+    stem: &Path,
+    root: &Path,
+    case: &Publication<'_>,
+    spec: &OutputSpec,
+    value: &Value,
+) -> Result<&'static str, PublishError> {
+    match &value.content {
+        Content::Volume(volume) => {
+            let options =
+                WriteOptions { description: format!("neuroloom {}", spec.name), ..WriteOptions::default() };
+            nifti::write(&with(stem, ".nii.gz"), volume, &options)?;
+            if let AnyVolume::Labels(labels) = volume {
+                write_whole(&with(stem, ".tsv"), label_names(labels.voxels(), &spec.name).as_bytes())?;
+            }
+            let sidecar = json_text(&sidecar(root, case, spec, value, volume.grid()));
+            write_whole(&with(stem, ".json"), sidecar.as_bytes())?;
+            Ok(".nii.gz")
+        }
+        Content::Table(table) => {
+            write_whole(&with(stem, ".tsv"), tsv(table).as_bytes())?;
+            write_whole(&with(stem, ".json"), json_text(&columns(table)).as_bytes())?;
+            Ok(".tsv")
+        }
+        Content::Transform(transform) => {
+            write_whole(&with(stem, ".txt"), matrix_text(transform).as_bytes())?;
+            let convention = "maps world points (RAS+ mm) of the first frame to the second; resampling pulls";
+            let content = json!({ "Convention": convention, "Transform": transform });
+            write_whole(&with(stem, ".json"), json_text(&content).as_bytes())?;
+            Ok(".txt")
+        }
+        Content::Document(document) => {
+            let extension = extension(&document.media_type);
+            write_whole(&with(stem, extension), &document.bytes)?;
+            Ok(extension)
+        }
+        Content::Text(text) => {
+            write_whole(&with(stem, ".txt"), format!("{text}\n").as_bytes())?;
+            Ok(".txt")
+        }
+        Content::Number(number) => {
+            write_whole(&with(stem, ".txt"), format!("{number}\n").as_bytes())?;
+            Ok(".txt")
+        }
+        Content::File(path) => {
+            let bytes = std::fs::read(path).map_err(io(path))?;
+            write_whole(&with(stem, ".dat"), &bytes)?;
+            Ok(".dat")
+        }
+        _ => Ok(""),
+    }
+}
+
+/// A stem may hold dots: the extension is added, never replaced.
+fn with(stem: &Path, extension: &str) -> PathBuf {
+    let mut path = stem.as_os_str().to_owned();
+    path.push(extension);
+    path.into()
+}
+
+fn json_text(content: &Json) -> String {
+    format!("{content:#}\n")
+}
+
+fn extension(media_type: &str) -> &'static str {
+    match media_type {
+        "text/html" => ".html",
+        "application/json" => ".json",
+        "image/png" => ".png",
+        "image/svg+xml" => ".svg",
+        "application/pdf" => ".pdf",
+        "text/tab-separated-values" => ".tsv",
+        media_type if media_type.starts_with("text/") => ".txt",
+        _ => ".dat",
+    }
+}
+
+/// The volume's JSON sidecar: where it comes from and whose grid it lies on.
+fn sidecar(root: &Path, case: &Publication<'_>, spec: &OutputSpec, value: &Value, grid: &Grid) -> Json {
+    let mut content = Map::new();
+    let raw = case.graph.dataset == DatasetKind::Raw && spec.dataset.is_none();
+    if !raw {
+        let sources: Vec<String> =
+            case.sources.iter().filter(|s| s.grid.is_some()).map(|s| uri(s, root)).collect();
+        if !sources.is_empty() {
+            content.insert("Sources".to_owned(), json!(sources));
+        }
+        let reference =
+            case.sources.iter().find(|source| source.grid.is_some_and(|of_input| of_input.matches(grid)));
+        if let Some(reference) = reference {
+            content.insert("SpatialReference".to_owned(), json!(uri(reference, root)));
+        }
+        match value.kind() {
+            Kind::Mask => content.insert("Type".to_owned(), json!("ROI")),
+            _ => None,
+        };
+        if let Some(threshold) = value.facts.number("threshold") {
+            content.insert("Threshold".to_owned(), json!(threshold));
+        }
+        if let Some(model) = value.facts.get("model") {
+            content.insert("Model".to_owned(), model.clone());
+        }
+        let warnings = value.facts.warnings();
+        if !warnings.is_empty() {
+            content.insert("Warnings".to_owned(), json!(warnings));
+        }
+    }
+    content.extend(spec.sidecar.clone());
+    Json::Object(content)
+}
+
+/// A source file as a BIDS URI; a file that lies in no data set by its name.
+fn uri(source: &SourceFile, _: &Path) -> String {
+    match dataset_of(&source.path) {
+        Some((_, within)) => format!("bids:{RAW_LINK}:{}", within.display()),
+        None => source.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    }
+}
+
+/// The names of labels, as BIDS wants them beside a segmentation.
+fn label_names(voxels: &[u32], output: &str) -> String {
+    let labels: BTreeSet<u32> = voxels.iter().copied().filter(|label| *label != 0).collect();
+    let noun = output.strip_suffix('s').unwrap_or(output);
+    let mut text = "index\tname\n0\tbackground\n".to_owned();
+    for label in labels {
+        let _ = writeln!(text, "{label}\t{noun} {label}");
+    }
+    text
+}
+
+fn tsv(table: &Table) -> String {
+    let clean = |cell: String| cell.replace(['\t', '\n', '\r'], " ");
+    let mut text =
+        table.columns.iter().map(|column| clean(column.name.clone())).collect::<Vec<_>>().join("\t");
+    text.push('\n');
+    for row in &table.rows {
+        text.push_str(&row.iter().map(|cell| clean(cell.to_string())).collect::<Vec<_>>().join("\t"));
+        text.push('\n');
+    }
+    text
+}
+
+fn columns(table: &Table) -> Json {
+    let describe = |column: &sdk::Column| {
+        let mut entry = json!({ "Description": column.description });
+        if !column.unit.is_empty() {
+            entry["Units"] = json!(column.unit);
+        }
+        (column.name.clone(), entry)
+    };
+    Json::Object(table.columns.iter().map(describe).collect())
+}
+
+/// Four rows of four numbers.
+fn matrix_text(transform: &Transform) -> String {
+    let rows = transform.as_affine().map(sdk::Affine::rows).into_iter().flatten();
+    let mut text = String::new();
+    for [a, b, c, d] in rows {
+        let _ = writeln!(text, "{a} {b} {c} {d}");
+    }
+    text.push_str("0 0 0 1\n");
+    text
+}

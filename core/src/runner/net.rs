@@ -1,0 +1,265 @@
+//! Mailboxes and edges, and what is known of a case in flight.
+
+use super::event::{StageRecord, StageState};
+use super::input::CaseJob;
+use super::outcome;
+use crate::plan::{Graph, Plan, Reserved, Source};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use sdk::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// What an edge brings for a case.
+#[derive(Clone)]
+pub(super) enum Arrival {
+    /// A value.
+    Value(Value),
+    /// Nothing, by plan.
+    Absent,
+    /// Nothing, because something failed: what, and why.
+    Cancelled(Arc<str>),
+}
+
+/// What comes into a mailbox.
+pub(super) enum Message {
+    /// Something for a case, on one of the node's edges.
+    Arrival {
+        /// The case.
+        case: Arc<CaseState>,
+        /// The edge, counted at the receiving node.
+        slot: usize,
+        /// What it brings.
+        arrival: Arrival,
+    },
+    /// No case will come any more.
+    Stop,
+}
+
+/// Who reads what.
+pub(super) struct Net {
+    mailboxes: Vec<Sender<Message>>,
+    /// For each source: the nodes that may read it, and on which slot.
+    routes: BTreeMap<Source, Vec<(usize, usize)>>,
+    /// For each node: the sources of its slots; empty for a node that reads nothing and waits for the start only.
+    slots: Vec<Vec<Source>>,
+    /// For each node: what it sends.
+    sent_by: Vec<Vec<Source>>,
+    /// What the outputs may need.
+    published: BTreeSet<Source>,
+    /// For each node: whether it waits for the case's outcome, directly or not.
+    after_outcome: Vec<bool>,
+    ended: Sender<Arc<CaseState>>,
+}
+
+impl Net {
+    /// The channels of a graph for so many cases in flight; `ended` gets each case that is done.
+    pub(super) fn new(
+        graph: &Graph,
+        permits: usize,
+        ended: Sender<Arc<CaseState>>,
+    ) -> (Self, Vec<Receiver<Message>>) {
+        let mut routes: BTreeMap<Source, Vec<(usize, usize)>> = BTreeMap::new();
+        let mut slots = Vec::new();
+        for (node, spec) in graph.nodes.iter().enumerate() {
+            let sources: BTreeSet<&Source> = spec.wires.iter().flat_map(|wire| &wire.candidates).collect();
+            for (slot, source) in sources.iter().enumerate() {
+                routes.entry((*source).clone()).or_default().push((node, slot));
+            }
+            slots.push(sources.into_iter().cloned().collect::<Vec<_>>());
+        }
+        let published: BTreeSet<Source> =
+            graph.outputs.iter().flat_map(|o| &o.wires).flat_map(|wire| wire.candidates.clone()).collect();
+        let mut sent_by = vec![Vec::new(); graph.nodes.len()];
+        for source in routes.keys().chain(&published).collect::<BTreeSet<_>>() {
+            if let Source::Output { node, .. } = source {
+                sent_by[*node].push(source.clone());
+            }
+        }
+        let after_outcome = after_outcome(&slots);
+        let mailbox = |slots: &Vec<Source>| bounded(permits * slots.len().max(1) + 1);
+        let (mailboxes, receivers) = slots.iter().map(mailbox).unzip();
+        (Self { mailboxes, routes, slots, sent_by, published, after_outcome, ended }, receivers)
+    }
+
+    /// Edges into a node, at least one.
+    pub(super) fn slot_count(&self, node: usize) -> usize {
+        self.slots[node].len().max(1)
+    }
+
+    /// Where a source comes in at a node.
+    pub(super) fn slot_of(&self, node: usize, source: &Source) -> Option<usize> {
+        self.slots[node].binary_search(source).ok()
+    }
+
+    /// Sends on every edge of a source, once.
+    pub(super) fn emit(&self, case: &Arc<CaseState>, source: &Source, arrival: &Arrival) {
+        if let Arrival::Value(value) = arrival
+            && self.published.contains(source)
+        {
+            lock(&case.results).insert(source.clone(), value.clone());
+        }
+        for (node, slot) in self.routes.get(source).into_iter().flatten() {
+            let arrival = arrival.clone();
+            let message = Message::Arrival { case: Arc::clone(case), slot: *slot, arrival };
+            self.mailboxes[*node].send(message).expect("a node lives until it is told to stop");
+        }
+    }
+
+    /// Starts the nodes that read nothing, and sends what the engine itself knows.
+    pub(super) fn start(&self, case: &Arc<CaseState>, reserved: &[(Reserved, Value)]) {
+        for (node, slots) in self.slots.iter().enumerate() {
+            if slots.is_empty() {
+                let message = Message::Arrival { case: Arc::clone(case), slot: 0, arrival: Arrival::Absent };
+                self.mailboxes[node].send(message).expect("a node lives until it is told to stop");
+            }
+        }
+        for (name, value) in reserved {
+            self.emit(case, &Source::Reserved(*name), &Arrival::Value(value.clone()));
+        }
+        self.count_down_to_outcome(case, 0);
+        if self.slots.is_empty() {
+            self.ended.send(Arc::clone(case)).expect("the driver waits for every case");
+        }
+    }
+
+    /// Sends all that a node sends, notes how it ended, and ends the case after its last node.
+    pub(super) fn end_node(
+        &self,
+        graph: &Graph,
+        case: &Arc<CaseState>,
+        node: usize,
+        record: StageRecord,
+        mut values: BTreeMap<(String, String), Value>,
+    ) {
+        let lost: Option<Arc<str>> = match record.state {
+            StageState::Failed => Some(format!("stage `{}` failed", record.place()).into()),
+            StageState::Cancelled => record.reason.as_deref().map(Into::into),
+            StageState::Ran | StageState::Skipped => None,
+        };
+        lock(&case.records).insert(node, record);
+        for source in &self.sent_by[node] {
+            let Source::Output { port, member, .. } = source else { continue };
+            let value = values.remove(&(port.clone(), member.clone()));
+            let arrival = match (value, &lost) {
+                (Some(value), _) => Arrival::Value(value),
+                (None, Some(reason)) => Arrival::Cancelled(Arc::clone(reason)),
+                (None, None) => Arrival::Absent,
+            };
+            self.emit(case, source, &arrival);
+        }
+        drop(values);
+        if !self.after_outcome[node] && self.count_down_to_outcome(case, 1) {
+            let document = outcome::outcome(graph, case);
+            self.emit(case, &Source::Reserved(Reserved::Outcome), &Arrival::Value(document));
+        }
+        if case.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.ended.send(Arc::clone(case)).expect("the driver waits for every case");
+        }
+    }
+
+    /// Whether the last node before the outcome has just ended.
+    fn count_down_to_outcome(&self, case: &Arc<CaseState>, ended: usize) -> bool {
+        let before = || self.after_outcome.iter().filter(|after| !**after).count();
+        let left = case.before_outcome.get_or_init(|| AtomicUsize::new(before()));
+        left.fetch_sub(ended, Ordering::AcqRel) == ended && ended > 0
+    }
+
+    /// Closes every mailbox.
+    pub(super) fn stop(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.send(Message::Stop).expect("a node lives until it is told to stop");
+        }
+    }
+
+    /// Nodes of the graph.
+    pub(super) fn node_count(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+/// For each node: whether it reads the outcome, or anything from a node that does. Nodes come after what they read.
+fn after_outcome(slots: &[Vec<Source>]) -> Vec<bool> {
+    let mut after = vec![false; slots.len()];
+    for (node, sources) in slots.iter().enumerate() {
+        after[node] = sources.iter().any(|source| match source {
+            Source::Reserved(reserved) => *reserved == Reserved::Outcome,
+            Source::Output { node, .. } => after[*node],
+            Source::Input(_) => false,
+        });
+    }
+    after
+}
+
+/// A case in flight.
+pub(super) struct CaseState {
+    /// Its number in the run.
+    pub(super) index: usize,
+    /// Its label.
+    pub(super) label: String,
+    /// What it brings; the plan may change while it is read (an unreadable file that counts as absent).
+    pub(super) job: CaseJob,
+    /// When it was admitted.
+    pub(super) started: Instant,
+    plan: OnceLock<Plan>,
+    results: Mutex<BTreeMap<Source, Value>>,
+    records: Mutex<BTreeMap<usize, StageRecord>>,
+    input_records: Mutex<Vec<StageRecord>>,
+    remaining: AtomicUsize,
+    before_outcome: OnceLock<AtomicUsize>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl CaseState {
+    pub(super) fn new(index: usize, job: CaseJob, net: &Net) -> Self {
+        Self {
+            index,
+            label: job.label.clone(),
+            job,
+            started: Instant::now(),
+            plan: OnceLock::new(),
+            results: Mutex::default(),
+            records: Mutex::default(),
+            input_records: Mutex::default(),
+            remaining: AtomicUsize::new(net.node_count()),
+            before_outcome: OnceLock::new(),
+        }
+    }
+
+    /// The plan in force.
+    pub(super) fn plan(&self) -> &Plan {
+        self.plan.get().unwrap_or(&self.job.plan)
+    }
+
+    /// Puts another plan in force, before anything was sent.
+    pub(super) fn replan(&self, plan: Plan) {
+        self.plan.set(plan).expect("a case is planned again at most once");
+    }
+
+    /// Notes an input that could not be read.
+    pub(super) fn note_input(&self, record: StageRecord) {
+        lock(&self.input_records).push(record);
+    }
+
+    /// All records so far: inputs, then nodes in order.
+    pub(super) fn records(&self) -> Vec<StageRecord> {
+        let nodes = lock(&self.records);
+        lock(&self.input_records).iter().chain(nodes.values()).cloned().collect()
+    }
+
+    /// All records, of a case that has ended.
+    pub(super) fn take_records(&self, graph: &Graph) -> Vec<StageRecord> {
+        let records = self.records();
+        debug_assert!(records.len() >= graph.nodes.len(), "every node leaves a record");
+        records
+    }
+
+    /// What the outputs need.
+    pub(super) fn take_results(&self) -> BTreeMap<Source, Value> {
+        std::mem::take(&mut *lock(&self.results))
+    }
+}

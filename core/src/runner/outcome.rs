@@ -1,0 +1,115 @@
+//! What the engine tells stages about a case: its plan, its outcome, its provenance. Deterministic: no clocks, no machine's paths.
+
+use super::net::CaseState;
+use super::{CaseInput, Shared, StageState};
+use crate::plan::{Graph, NodePlan, OutputPlan, Plan};
+use crate::registry::Registry;
+use sdk::{Document, Value};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+
+fn document(content: &Json) -> Value {
+    Value::from(Document::new("application/json", content.to_string()))
+}
+
+/// `case.plan`.
+pub(super) fn plan(graph: &Graph, plan: &Plan) -> Value {
+    let input = |input: &crate::plan::InputSpec| json!({ "name": input.name, "kind": input.kind, "present": plan.present.contains(&input.name) });
+    let stage = |(node, planned): (&crate::plan::Node, &NodePlan)| {
+        let (state, reason, inputs) = match planned {
+            NodePlan::Skip { reason } => ("skipped", Some(reason.clone()), Vec::new()),
+            NodePlan::Run { wiring, .. } => {
+                let names = wiring.iter().map(|wire| (wire, graph.name_of(&wire.source)));
+                ("runs", None, names.map(|(wire, name)| json!({ "port": wire.port, "from": name })).collect())
+            }
+        };
+        json!({
+            "stage": node.stage, "member": node.member, "operator": node.operator.name, "plugin": node.operator.plugin,
+            "state": state, "reason": reason, "inputs": inputs,
+            "settings": portable(&node.settings, &node.files),
+        })
+    };
+    let output = |(output, planned): (&crate::plan::OutputSpec, &OutputPlan)| {
+        let reason = match planned {
+            OutputPlan::Missing(reason) => Some(reason),
+            OutputPlan::Available(_) => None,
+        };
+        json!({ "name": output.name, "available": reason.is_none(), "reason": reason })
+    };
+    document(&json!({
+        "workflow": { "name": graph.name, "version": graph.version },
+        "inputs": graph.inputs.iter().map(input).collect::<Vec<_>>(),
+        "stages": graph.nodes.iter().zip(&plan.nodes).map(stage).collect::<Vec<_>>(),
+        "outputs": graph.outputs.iter().zip(&plan.outputs).map(output).collect::<Vec<_>>(),
+        "notes": plan.notes,
+    }))
+}
+
+/// `case.outcome`, once all stages before it have ended.
+pub(super) fn outcome(_: &Graph, case: &CaseState) -> Value {
+    let records = case.records();
+    let ok = records.iter().all(|record| matches!(record.state, StageState::Ran | StageState::Skipped));
+    document(&json!({ "case": case.label, "ok": ok, "stages": records }))
+}
+
+/// `case.provenance`.
+pub(super) fn case_provenance(shared: &Shared, case: &CaseState, found: &BTreeMap<&str, &Value>) -> Value {
+    let mut inputs = Vec::new();
+    for (name, input) in &case.job.inputs {
+        let Some(value) = found.get(name.as_str()) else { continue };
+        let grid = value.volume().map(|volume| volume.grid().to_string());
+        inputs.push(match input {
+            CaseInput::Value(_) => json!({ "name": name, "grid": grid }),
+            CaseInput::File(path) => {
+                let file = path.file_name().unwrap_or_default().to_string_lossy();
+                let digest = std::fs::read(path).map(|bytes| blake3::hash(&bytes).to_hex().to_string()).ok();
+                json!({ "name": name, "file": file, "digest": digest, "grid": grid })
+            }
+        });
+    }
+    let mut content = provenance(&shared.graph, &shared.registry);
+    content["case"] = json!(case.label);
+    content["inputs"] = json!(inputs);
+    document(&content)
+}
+
+/// Engine, workflow, plugins and operators of a run.
+pub fn provenance(graph: &Graph, registry: &Registry) -> Json {
+    let used = |name: &str| graph.nodes.iter().any(|node| node.operator.plugin == name);
+    let plugins = registry.plugins().iter().filter(|plugin| used(&plugin.description.name));
+    let plugins: Vec<Json> = plugins
+        .map(
+            |p| json!({ "name": p.description.name, "version": p.description.version, "digest": p.digest() }),
+        )
+        .collect();
+    let mut operators: BTreeMap<&str, Json> = BTreeMap::new();
+    for node in &graph.nodes {
+        let described = registry.plugin(&node.operator.plugin).and_then(|plugin| {
+            plugin.description.operators.iter().find(|operator| operator.name == node.operator.name)
+        });
+        let citation = described.map(|operator| operator.citation.as_str()).unwrap_or_default();
+        let settings = portable(&node.settings, &node.files);
+        operators.entry(&node.stage).or_insert_with(|| {
+            json!({ "stage": node.stage, "operator": node.operator.name, "citation": citation, "settings": settings })
+        });
+    }
+    json!({
+        "engine": { "name": "neuroloom", "version": env!("CARGO_PKG_VERSION") },
+        "workflow": { "name": graph.name, "version": graph.version, "digest": graph.digest },
+        "plugins": plugins,
+        "operators": operators.into_values().collect::<Vec<_>>(),
+    })
+}
+
+/// Settings with file names in place of this machine's paths.
+fn portable(settings: &Json, files: &[std::path::PathBuf]) -> Json {
+    match settings {
+        Json::String(text) => match files.iter().find(|file| file.to_string_lossy() == *text) {
+            Some(file) => json!(file.file_name().unwrap_or_default().to_string_lossy()),
+            None => settings.clone(),
+        },
+        Json::Array(list) => list.iter().map(|item| portable(item, files)).collect(),
+        Json::Object(map) => map.iter().map(|(key, value)| (key.clone(), portable(value, files))).collect(),
+        _ => settings.clone(),
+    }
+}

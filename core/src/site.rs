@@ -1,0 +1,119 @@
+//! `neuroloom.toml`: what belongs to a place and not to a method.
+//!
+//! Read from `--site`, else the first of: working folder, `$XDG_CONFIG_HOME/neuroloom` (or `~/.config/neuroloom`),
+//! `/etc/neuroloom`.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Name of the file.
+pub const SITE_FILE: &str = "neuroloom.toml";
+
+/// A site's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Site {
+    /// Where plugins are.
+    pub plugins: Plugins,
+    /// Defaults of runs.
+    pub run: RunDefaults,
+    /// Tables for single plugins, by their names: `[plugin.segment] torch_lib = "…"`.
+    pub plugin: BTreeMap<String, serde_json::Value>,
+}
+
+/// `[plugins]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plugins {
+    /// Folders to look for plugins in, before those beside the program; relative to the file.
+    pub folders: Vec<PathBuf>,
+}
+
+/// `[run]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunDefaults {
+    /// Threads that may work at a time; all cores unless set.
+    pub threads: Option<usize>,
+    /// Memory for stages that declare their peak, in MiB; no limit unless set.
+    pub memory_mib: Option<u64>,
+    /// Device of stages that name none; `auto` unless set.
+    pub device: Option<String>,
+    /// Where scratch folders are made; the system's temporary folder unless set.
+    pub scratch: Option<PathBuf>,
+}
+
+/// Why a site file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It is no valid site file.
+    #[error("{}: {source}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Site {
+    /// The site's configuration: the named file, or the first that is found; all defaults if there is none.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the file cannot be read or has keys that mean nothing.
+    pub fn find(named: Option<&Path>) -> Result<Self, SiteError> {
+        let file = named.map(Path::to_owned).or_else(|| places().into_iter().find(|path| path.is_file()));
+        file.map_or_else(|| Ok(Self::default()), |path| Self::read(&path))
+    }
+
+    fn read(path: &Path) -> Result<Self, SiteError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SiteError::Unreadable { path: path.to_owned(), source })?;
+        let mut site: Self = toml::from_str(&text)
+            .map_err(|source| SiteError::Invalid { path: path.to_owned(), source: Box::new(source) })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for plugins in &mut site.plugins.folders {
+            *plugins = folder.join(&*plugins);
+        }
+        Ok(site)
+    }
+}
+
+fn places() -> Vec<PathBuf> {
+    let user = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
+    let folders =
+        [Some(PathBuf::from(".")), user.map(|f| f.join("neuroloom")), Some("/etc/neuroloom".into())];
+    folders.into_iter().flatten().map(|folder| folder.join(SITE_FILE)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_is_an_error_and_folders_are_relative_to_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SITE_FILE);
+        std::fs::write(
+            &path,
+            "[plugins]\nfolders = [\"ours\"]\n[plugin.segment]\ntorch_lib = \"/opt/torch\"\n",
+        )
+        .unwrap();
+        let site = Site::find(Some(&path)).unwrap();
+        assert_eq!(site.plugins.folders, [folder.path().join("ours")]);
+        assert_eq!(site.plugin["segment"]["torch_lib"], "/opt/torch");
+        std::fs::write(&path, "[plugin]\n[pluggins]\nfolders = []\n").unwrap();
+        assert!(Site::find(Some(&path)).unwrap_err().to_string().contains("pluggins"));
+    }
+}
