@@ -1,0 +1,59 @@
+# Everything goes through here. `make demo` and `make test` need Rust, a C++ compiler, Python 3 with pip, and nothing else.
+
+CARGO  ?= cargo
+PYTHON ?= python3
+PREFIX ?= /usr/local
+TOOLS  := third_party/tools
+MODEL  := workflows/models/untrained-w025.safetensors
+BIN    := target/release/neuroloom
+DEMO   := demo
+
+.PHONY: build demo test check bench install advisories clean-demo tools
+
+build: $(BIN) $(MODEL)
+
+third_party/libtorch:
+	scripts/fetch_libtorch.sh
+
+# Cargo knows what is out of date; make does not ask twice.
+.PHONY: $(BIN)
+$(BIN): | third_party/libtorch
+	$(CARGO) build --release --workspace
+
+$(MODEL): | $(BIN)
+	target/release/make_model $@ --width 0.25 --seed 1
+
+demo: build
+	scripts/demo.sh $(DEMO)
+
+test: build tools
+	NEUROLOOM_TOOLS=$(CURDIR)/$(TOOLS)/bin $(CARGO) test --release --workspace
+
+check: | third_party/libtorch
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --document-private-items
+	$(MAKE) build
+	scripts/check_workflows.sh $(BIN)
+	$(MAKE) tools
+	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
+
+# Asks the advisory database, which lies outside the registries: not part of `check`.
+advisories: tools
+	$(TOOLS)/bin/cargo-deny check advisories
+
+bench: build
+	$(CARGO) bench --workspace --profile release
+
+# A tree that can be copied to other machines: bin/, lib/neuroloom/plugins/, share/neuroloom/.
+install: build
+	scripts/install.sh "$(DESTDIR)$(PREFIX)"
+
+tools: $(TOOLS)/.complete
+
+$(TOOLS)/.complete: scripts/tools.txt
+	$(PYTHON) -m pip install -q --disable-pip-version-check --upgrade --target $(TOOLS) -r scripts/tools.txt
+	touch $@
+
+clean-demo:
+	rm -rf $(DEMO)
