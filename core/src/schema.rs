@@ -83,6 +83,7 @@ fn feed() -> Json {
             { "type": "array", "items": { "$ref": "#/definitions/source" } },
             {
                 "type": "object",
+                "properties": { "remove": { "const": true, "description": "Drops the wire." } },
                 "additionalProperties": { "oneOf": [{ "$ref": "#/definitions/source" }, { "const": false }] }
             }
         ]

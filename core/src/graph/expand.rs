@@ -407,10 +407,18 @@ impl Expander<'_> {
             let reader = format!("output `{}`", def.name.text);
             let wires = self.wires(&def.from, &reader);
             let port = Text { text: String::new(), span: def.name.span };
+            let specs = port_wires(&port, &wires).wires;
+            let kind = |wires: &[WireSpec]| {
+                let kinds =
+                    wires.iter().flat_map(|wire| &wire.candidates).filter_map(|source| self.kind(source));
+                // The names of documents and files end as their content says.
+                kinds.into_iter().find(|kind| !matches!(kind, Kind::Document | Kind::File))
+            };
             let same = |other: &&OutputSpec| {
                 def.bids.is_some()
                     && other.dataset == def.dataset
                     && other.bids.as_ref() == def.bids.as_ref().map(|bids| &bids.text)
+                    && kind(&specs).is_some_and(|kind_here| kind(&other.wires) == Some(kind_here))
             };
             if let (Some(other), Some(bids)) = (self.graph.outputs.iter().find(same), &def.bids) {
                 let message =
@@ -420,7 +428,7 @@ impl Expander<'_> {
             }
             self.graph.outputs.push(OutputSpec {
                 name: def.name.text.clone(),
-                wires: port_wires(&port, &wires).wires,
+                wires: specs,
                 bids: def.bids.as_ref().map(|bids| bids.text.clone()),
                 dataset: def.dataset.clone(),
                 sidecar: def.sidecar.clone(),

@@ -1,7 +1,7 @@
 //! One workflow out of several texts: a file, those it extends, and the overrides of the command line.
 //!
-//! A later text changes an earlier one key by key. A set in braces is given anew; dotted keys change members, and `false`
-//! drops one. `remove = true` drops a stage, input, value or output. A new operator keeps the inputs of its stage if it has
+//! A later text changes an earlier one key by key. What stands in braces is given anew: a set, `inputs`, `settings`, an input,
+//! an output (a stage never: its new keys go to the old ones). Dotted keys and sections change, and `false` drops a member or a wire. `remove = true` drops a stage, input, value or output. A new operator keeps the inputs of its stage if it has
 //! the old one's role, and always drops the settings.
 
 use super::tree::{Branch, Entry, Table, Tree};
@@ -36,6 +36,7 @@ fn merge_item(section: &mut Table, item: Entry, name: &str, catalogue: &dyn Cata
     {
         match name {
             "stages" => merge_stage(base, over.clone(), catalogue),
+            _ if over.inline => *base = over.clone(),
             _ => over.entries.iter().for_each(|entry| base.put(entry.clone())),
         }
         return;
@@ -82,6 +83,9 @@ fn merge_wires(base: &mut Table, here: &str, other: &str, entry: Entry) {
     if let Some(Entry { value: Tree { value: Branch::Table(others), .. }, .. }) = base.get_mut(other) {
         ports.entries.iter().for_each(|port| others.remove(&port.key));
     }
+    if ports.inline {
+        return base.put(entry);
+    }
     let Some(Entry { value: Tree { value: Branch::Table(old), .. }, .. }) = base.get_mut(here) else {
         return base.put(entry);
     };
@@ -115,7 +119,8 @@ fn as_set(wires: &Tree) -> Table {
 
 fn merge_settings(base: &mut Table, entry: Entry) {
     if let Some(Entry { value: Tree { value: Branch::Table(old), .. }, .. }) = base.get_mut("settings")
-        && let Branch::Table(new) = entry.value.value
+        && let Branch::Table(new) = entry.value.value.clone()
+        && !new.inline
     {
         deepen(old, new);
     } else {

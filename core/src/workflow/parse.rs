@@ -304,7 +304,7 @@ impl Parser {
         Some(OutputDef { name, from: from?, bids, dataset: dataset.map(|text| text.text), sidecar })
     }
 
-    /// What a port reads; nothing if the wire was dropped by `false`, or is of a wrong type.
+    /// What a port reads; nothing if the wire was dropped by `false` or `remove = true`, or is of a wrong type.
     fn feed(&mut self, entry: &Entry) -> Option<Feed> {
         let empty = match &entry.value.value {
             Branch::Array(items) => items.is_empty(),
@@ -319,6 +319,7 @@ impl Parser {
             Branch::Text(text) => Some(Feed::One(Text { text: text.clone(), span: entry.value.span })),
             Branch::Boolean(false) => None,
             Branch::Array(_) => Some(Feed::Set(self.texts(entry).into_iter().map(Member::Listed).collect())),
+            Branch::Table(table) if table.get("remove").is_some_and(|entry| entry.value.is(true)) => None,
             Branch::Table(table) => Some(Feed::Set(self.members(table))),
             _ => {
                 self.wrong(entry, "the name of what it reads, or a set of names");

@@ -58,6 +58,26 @@ fn braces_give_a_set_anew_and_dotted_keys_change_it() {
 }
 
 #[test]
+fn braces_give_all_inputs_settings_or_an_output_anew() {
+    let text = "extends = \"paper.toml\"\n[stages.equalised]\ninputs = {}\n[stages.reference]\nsettings = {}\n\
+                [outputs]\nlesions = { from = \"filter.labels\" }\n[stages.page.inputs]\ntable.remove = true\n";
+    let graph = check(text).unwrap();
+    assert!(reads(&graph, "equalised (flair)", "mask").is_empty());
+    assert_eq!(reads(&graph, "equalised (flair)", "image"), ["aligned.registered.flair"]);
+    assert_eq!(graph.nodes[0].settings, serde_json::json!({}));
+    assert_eq!(graph.outputs[0].bids, None);
+    assert!(reads(&graph, "page", "table").is_empty() && !reads(&graph, "page", "lesions").is_empty());
+}
+
+#[test]
+fn two_outputs_of_one_kind_need_names_of_their_own() {
+    let text = "extends = \"paper.toml\"\noutputs.again = { from = \"filter.labels\", bids = \"desc-lesions_dseg\" }\n";
+    assert!(told(text).contains("outputs `lesions` and `again` would have one file name"), "{}", told(text));
+    let table = text.replace("filter.labels", "filter.table");
+    check(&table).unwrap();
+}
+
+#[test]
 fn a_stage_can_be_mapped_where_it_was_single_and_back() {
     let text = "extends = \"paper.toml\"\nstages.brain.each.head = [\"t1_pre\", \"bravo\"]\n\
                 stages.brain_on_reference.inputs.image = \"brain.mask.t1_pre\"\n";
