@@ -231,9 +231,10 @@ fn measure_one(
     options: &Options,
 ) -> Measurement {
     let grid = labels.grid();
+    let centres = diameter::corners(lesion.centre_points());
     Measurement {
-        longest_mm: diameter::longest_mm(&lesion.face_points(), grid),
-        longest_centre_mm: diameter::longest_mm(&lesion.centre_points(), grid),
+        longest_mm: diameter::longest_mm(&diameter::corners(diameter::faces(&centres)), grid),
+        longest_centre_mm: diameter::longest_mm(&centres, grid),
         axial: diameter::axial(&lesion.segments(axial_axis), axial_axis, grid),
         scores: beside.probability.map(|probability| lesion.mean_and_max(probability)),
         contrast: beside.image.and_then(|image| {

@@ -2,7 +2,8 @@
 //!
 //! The ends of a longest diameter are corners of the convex hull. Points are counted in half voxels, as integers, and those
 //! that are no corner of the hull of their plane, for planes along each of the three voxel axes in turn, are dropped without
-//! rounding; of the few that remain all pairs are compared in millimetres.
+//! rounding; of the few that remain all pairs are compared in millimetres. The centres of a voxel's faces are its centre
+//! moved by half a voxel, the same for every voxel, so that only voxels at corners of the centres' hull need be moved.
 //!
 //! * 3-D, by faces: between the centres of voxel faces. One voxel has the length of its longest edge; balls of 4 to 30 mm at
 //!   1 mm read 0.6 to 0.9 mm long.
@@ -33,16 +34,36 @@ pub struct Axial {
     pub slices: usize,
 }
 
-/// Largest distance of two points in mm; 0 for one point or none.
+/// The points that can be corners of their convex hull; the others are certainly none.
 ///
 /// * `points`: in half voxels: `[2, 0, 1]` is half a voxel beyond the centre of voxel `[1, 0, 0]`.
-pub fn longest_mm(points: &[[i32; 3]], grid: &Grid) -> f64 {
-    let mut corners = points.to_vec();
+pub fn corners(mut points: Vec<[i32; 3]>) -> Vec<[i32; 3]> {
     for axis in [2, 1, 0] {
-        corners = corners_of_planes(&corners, axis);
+        points = corners_of_planes(&points, axis);
     }
+    points
+}
+
+/// The centres of the six faces of each voxel, in half voxels.
+pub fn faces(centres: &[[i32; 3]]) -> Vec<[i32; 3]> {
+    let moved = |centre: &[i32; 3], axis: usize, step: i32| {
+        let mut face = *centre;
+        face[axis] += step;
+        face
+    };
+    centres
+        .iter()
+        .flat_map(|c| [0, 1, 2].map(|axis| [moved(c, axis, -1), moved(c, axis, 1)]))
+        .flatten()
+        .collect()
+}
+
+/// Largest distance of two points in mm; 0 for one point or none.
+///
+/// * `points`: in half voxels; the fewer the faster, see [`corners`].
+pub fn longest_mm(points: &[[i32; 3]], grid: &Grid) -> f64 {
     let world: Vec<[f64; 3]> =
-        corners.iter().map(|p| grid.voxel_to_world.vector(p.map(|n| f64::from(n) / 2.0))).collect();
+        points.iter().map(|p| grid.voxel_to_world.vector(p.map(|n| f64::from(n) / 2.0))).collect();
     let middle: [f64; 3] = std::array::from_fn(|axis| {
         let along = || world.iter().map(|p| p[axis]);
         f64::midpoint(along().fold(f64::INFINITY, f64::min), along().fold(f64::NEG_INFINITY, f64::max))
@@ -131,7 +152,9 @@ pub fn axial(segments: &[Segment], axis: usize, grid: &Grid) -> Axial {
     let mut slices = 0;
     for slice in segments.chunk_by(|a, b| a.slice == b.slice) {
         slices += 1;
-        let mut points: Vec<[i32; 2]> = slice.iter().flat_map(edge_points).collect();
+        // Rows are sorted, and so are their ends.
+        let centres: Vec<[i32; 2]> = slice.iter().flat_map(ends).collect();
+        let mut points: Vec<[i32; 2]> = convex_corners(&centres).into_iter().flat_map(edges).collect();
         points.sort_unstable();
         let corners: Vec<[f64; 2]> = convex_corners(&points).into_iter().map(&flatten).collect();
         let (longest_mm, perpendicular_mm) = longest_and_perpendicular(&corners);
@@ -166,17 +189,14 @@ fn flat_map(axis: usize, grid: &Grid) -> impl Fn([i32; 2]) -> [f64; 2] + use<> {
     move |[a, b]| [f64::from(a) * length_u + f64::from(b) * shear, f64::from(b) * height]
 }
 
-/// Centres of the voxels' edges that can be ends of a diameter, in half voxels.
-fn edge_points(segment: &Segment) -> [[i32; 2]; 6] {
-    let [low, high, across] = [segment.low, segment.high, segment.across].map(|n| 2 * n as i32);
-    [
-        [low - 1, across],
-        [high + 1, across],
-        [low, across - 1],
-        [low, across + 1],
-        [high, across - 1],
-        [high, across + 1],
-    ]
+/// Centres of the first and last voxel of a row in half voxels: `[across, along]`.
+fn ends(row: &Segment) -> [[i32; 2]; 2] {
+    [row.low, row.high].map(|along| [2 * row.across as i32, 2 * along as i32])
+}
+
+/// Centres of a voxel's four edges in the slice, in half voxels: `[along, across]`.
+fn edges([across, along]: [i32; 2]) -> [[i32; 2]; 4] {
+    [[along - 1, across], [along + 1, across], [along, across - 1], [along, across + 1]]
 }
 
 /// Longest distance of two corners, and the extent of all perpendicular to it.

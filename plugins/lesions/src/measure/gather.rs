@@ -118,24 +118,10 @@ impl Lesion {
         rows
     }
 
-    /// Voxel centres that can be ends of a diameter, in half voxels.
+    /// Centres of the first and last voxel of each row, in half voxels.
     pub(super) fn centre_points(&self) -> Vec<[i32; 3]> {
         let ends = |row: &Run| [row.begin, row.last].map(|i| half([i, row.j, row.k]));
         self.rows().iter().flat_map(ends).collect()
-    }
-
-    /// Centres of voxel faces that can be ends of a diameter, in half voxels.
-    pub(super) fn face_points(&self) -> Vec<[i32; 3]> {
-        let mut points = Vec::new();
-        for row in self.rows() {
-            let ends = [row.begin, row.last].map(|i| half([i, row.j, row.k]));
-            points
-                .extend([[ends[0][0] - 1, ends[0][1], ends[0][2]], [ends[1][0] + 1, ends[1][1], ends[1][2]]]);
-            for [i, j, k] in ends {
-                points.extend([[i, j - 1, k], [i, j + 1, k], [i, j, k - 1], [i, j, k + 1]]);
-            }
-        }
-        points
     }
 
     /// The lesion's axial slices, row by row; `axis` is the voxel axis along which slices are counted.

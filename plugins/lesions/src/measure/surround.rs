@@ -16,9 +16,7 @@ pub(super) fn contrast_ratio(
     let mut inside = Mean::default();
     for run in &lesion.runs {
         let start = grid.offset([run.begin, run.j, run.k]);
-        image.voxels()[start..=start + run.last - run.begin]
-            .iter()
-            .for_each(|&voxel| inside.add(voxel, true));
+        inside.add(image.voxels()[start..=start + run.last - run.begin].iter().map(|&voxel| (voxel, true)));
     }
     let mut around = Mean::default();
     let [is, js, ks] = grown_box(lesion, grid, surround_mm);
@@ -27,11 +25,10 @@ pub(super) fn contrast_ratio(
         let row = row + is.start..row + is.end;
         let voxels = image.voxels()[row.clone()].iter().zip(&labels.voxels()[row.clone()]);
         if let Some(mask) = mask {
-            voxels
-                .zip(&mask.voxels()[row])
-                .for_each(|((&v, &label), &brain)| around.add(v, label == 0 && brain != 0));
+            let voxels = voxels.zip(&mask.voxels()[row]);
+            around.add(voxels.map(|((&voxel, &label), &brain)| (voxel, label == 0 && brain != 0)));
         } else {
-            voxels.for_each(|(&voxel, &label)| around.add(voxel, label == 0));
+            around.add(voxels.map(|(&voxel, &label)| (voxel, label == 0)));
         }
     }
     let (inside, around) = (inside.get()?, around.get()?);
@@ -42,19 +39,25 @@ pub(super) fn contrast_ratio(
 #[derive(Default)]
 struct Mean {
     sum: f64,
-    voxels: usize,
+    voxels: u32,
 }
 
 impl Mean {
-    fn add(&mut self, voxel: f32, counts: bool) {
-        // No branch: labels and masks change at random along a row.
-        let counts = counts & voxel.is_finite();
-        self.sum += f64::from(if counts { voxel } else { 0.0 });
-        self.voxels += usize::from(counts);
+    /// Adds the voxels of a row that count.
+    fn add(&mut self, row: impl Iterator<Item = (f32, bool)>) {
+        let (mut sum, mut voxels) = (0.0, 0);
+        for (voxel, counts) in row {
+            // No branch: labels and masks change at random along a row.
+            let counts = counts & voxel.is_finite();
+            sum += f64::from(if counts { voxel } else { 0.0 });
+            voxels += u32::from(counts);
+        }
+        self.sum += sum;
+        self.voxels += voxels;
     }
 
     fn get(&self) -> Option<f64> {
-        (self.voxels > 0).then(|| self.sum / self.voxels as f64)
+        (self.voxels > 0).then(|| self.sum / f64::from(self.voxels))
     }
 }
 
