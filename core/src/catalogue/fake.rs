@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 #[derive(Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Matrix {
+    /// Voxels of a slice along each side.
     matrix: u32,
 }
 
@@ -39,7 +40,7 @@ struct Registration {
 #[derive(Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Strip {
-    fraction: f64,
+    fractional_threshold: f64,
     verbose: bool,
 }
 
@@ -158,6 +159,7 @@ impl Fake {
         let outputs = [image("image").on("g")];
         let role = Some("normaliser");
         self.add("normalise", describe::<NoSettings>("histogram_equalise", role, &inputs, &outputs), plain);
+        self.add("normalise", describe::<NoSettings>("z_score", role, &inputs, &outputs), plain);
         self.add("normalise", describe::<NoSettings>("bias_correct", None, &inputs, &outputs), plain);
         let inputs = [image("channels").on("g").many(), Port::mask("mask").on("g").optional()];
         let outputs = [Port::probability("probability").on("g")];

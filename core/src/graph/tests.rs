@@ -140,10 +140,11 @@ fn a_setting_and_a_device_are_set_from_the_command_line() {
 
 #[test]
 fn faults_of_the_command_line_point_into_its_arguments() {
-    let settings = ["segmnt.device=cpu", "brain.settings.fraction=wide"].map(str::to_owned).to_vec();
+    let settings =
+        ["segmnt.device=cpu", "brain.settings.fractional_threshold=wide"].map(str::to_owned).to_vec();
     let overrides = Overrides { operators: vec!["brain".to_owned()], settings };
     insta::assert_snapshot!(check_with("extends = \"paper.toml\"", &overrides).unwrap_err());
-    let settings = vec!["brain.settings.fraction=wide".to_owned()];
+    let settings = vec!["brain.settings.fractional_threshold=wide".to_owned()];
     let overrides = Overrides { operators: Vec::new(), settings };
     insta::assert_snapshot!(
         "set_of_the_wrong_type",
