@@ -132,13 +132,15 @@ impl abi::Logger for EngineLogger {
     }
 
     fn log(&self, level: u8, target: RStr<'_>, spans: RStr<'_>, message: RStr<'_>) {
-        let (from, spans, message) = (target.as_str(), spans.as_str(), message.as_str());
+        let (from, message) = (target.as_str(), message.as_str());
+        let gap = if spans.is_empty() { "" } else { ": " };
+        let text = format_args!("{spans}{gap}{message}");
         match level {
-            1 => tracing::error!(target: "plugin", from, spans, "{message}"),
-            2 => tracing::warn!(target: "plugin", from, spans, "{message}"),
-            3 => tracing::info!(target: "plugin", from, spans, "{message}"),
-            4 => tracing::debug!(target: "plugin", from, spans, "{message}"),
-            _ => tracing::trace!(target: "plugin", from, spans, "{message}"),
+            1 => tracing::error!(target: "plugin", from, "{text}"),
+            2 => tracing::warn!(target: "plugin", from, "{text}"),
+            3 => tracing::info!(target: "plugin", from, "{text}"),
+            4 => tracing::debug!(target: "plugin", from, "{text}"),
+            _ => tracing::trace!(target: "plugin", from, "{text}"),
         }
     }
 }

@@ -197,7 +197,8 @@ pub fn measure(
         lesions: lesions.len(),
         total_volume_ml: voxels as f64 * grid.voxel_volume_mm3() / 1000.0,
         measurable: count,
-        sum_of_longest_diameters_mm: targets.iter().map(|&n| measured[n].axial.longest_mm).sum(),
+        // An empty sum of floats is -0.0.
+        sum_of_longest_diameters_mm: targets.iter().fold(0.0, |sum, &n| sum + measured[n].axial.longest_mm),
         targets: targets.iter().map(|&n| lesions[n].id).collect(),
         axial_axis,
         axial_slice_mm,

@@ -98,11 +98,13 @@ impl Summary {
             accepted: case.table.as_ref().map(|table| table.rows.len()).or(labels),
             below_size: case.below_size.as_ref().map(|_| below_size.len()).or(count(Verdict::BelowSize)),
             rejected: count(Verdict::Rejected),
-            total_ml: volumes_mm3.as_ref().map(|list| list.iter().sum::<f64>() / 1000.0),
+            total_ml: volumes_mm3
+                .as_ref()
+                .map(|list| list.iter().fold(0.0, |sum, volume| sum + volume) / 1000.0),
             largest_ml: volumes_mm3.as_ref().and_then(largest).map(|mm3| mm3 / 1000.0),
             largest_diameter_mm: diameters.as_ref().and_then(largest),
             targets: targets.as_ref().map_or(0, Vec::len),
-            target_sum_mm: targets.map(|list| list.iter().sum()),
+            target_sum_mm: targets.map(|list| list.iter().fold(0.0, |sum, diameter| sum + diameter)),
             figures: Vec::new(),
         };
         summary.figures = summary.shown();
