@@ -140,7 +140,7 @@ pub fn main() -> ExitCode {
         Command::Graph(args) => graph::graph(&cli.common, &args),
         Command::Plugins(args) => plugins::plugins(&cli.common, &args),
         Command::Schema(args) => schema::schema(&cli.common, &args),
-        Command::Completions(args) => completions::completions(&args),
+        Command::Completions(args) => Ok(completions::completions(&args)),
         Command::Doctor => doctor::doctor(&cli.common),
     };
     let exit = result.unwrap_or_else(|Failure(text)| {

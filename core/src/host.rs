@@ -68,11 +68,10 @@ impl abi::Host for Running {
     fn parallel(&self, count: usize, parts: Parts) {
         use rayon::prelude::*;
         let part = |i| self.span.in_scope(|| parts.run(i));
-        match &self.stage.pool {
-            Some(pool) if count > 1 => {
-                pool.install(|| (0..count).into_par_iter().with_max_len(1).for_each(part))
-            }
-            _ => (0..count).for_each(part),
+        if let Some(pool) = self.stage.pool.as_ref().filter(|_| count > 1) {
+            pool.install(|| (0..count).into_par_iter().with_max_len(1).for_each(part));
+        } else {
+            (0..count).for_each(part);
         }
     }
 

@@ -72,6 +72,9 @@ pub struct Publication<'a> {
     pub ok: bool,
 }
 
+/// An output and one of its values, with its member's name.
+type Item<'a> = (&'a OutputSpec, &'a (String, Value));
+
 /// A published file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -108,7 +111,7 @@ pub fn prepare(out: &Path, sources: &[SourceFile]) -> Result<(), PublishError> {
 /// # Errors
 /// [`PublishError`]; the data set is then as it was.
 pub fn publish(out: &Path, case: &Publication<'_>) -> Result<Vec<Published>, PublishError> {
-    let mut by_dataset: BTreeMap<PathBuf, Vec<(&OutputSpec, &(String, Value))>> = BTreeMap::new();
+    let mut by_dataset: BTreeMap<PathBuf, Vec<Item<'_>>> = BTreeMap::new();
     for (spec, values) in case.graph.outputs.iter().zip(case.outputs) {
         let root = spec.dataset.as_ref().map_or_else(|| out.to_owned(), |folder| out.join(folder));
         by_dataset.entry(root).or_default().extend(values.iter().map(|value| (spec, value)));

@@ -163,7 +163,7 @@ impl Registry {
             PluginError::NotOpened { reason: error.summary }
         })?;
         plugin.attach(EngineLogger::object());
-        let description = described(&plugin)?;
+        let description = described(plugin)?;
         if let Some(first) = self.plugins.iter().find(|first| first.description.name == description.name) {
             return Err(PluginError::Hidden { name: description.name, first: first.path.clone() });
         }
@@ -352,7 +352,7 @@ fn check_abi(tag: &str) -> Result<(), PluginError> {
     Err(PluginError::WrongAbi { found, expected, hint })
 }
 
-fn described(plugin: &Plugin) -> Result<PluginDescription, PluginError> {
+fn described(plugin: Plugin) -> Result<PluginDescription, PluginError> {
     let wrong = |reason: String| PluginError::BadDescription { reason };
     let text = plugin.describe().map_err(|e| wrong(sdk::border::error_from_json(&e).to_string()))?;
     let description: PluginDescription = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;

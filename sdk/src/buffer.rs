@@ -245,24 +245,32 @@ impl<T: Element> DerefMut for BufMut<T> {
 }
 
 /// A heap block for `bytes` bytes of element type `dtype`: zeroed, aligned to a cache line. The engine's `alloc`.
+///
+/// The system is asked for its own alignment and the block starts at the first cache line within: only then are large blocks
+/// zero pages that cost nothing until they are written.
 pub fn heap(dtype: u8, bytes: usize) -> Option<abi::Buf> {
-    let layout = std::alloc::Layout::from_size_align(bytes.max(1), ALIGN_BYTES).ok()?;
+    let layout =
+        std::alloc::Layout::from_size_align(bytes.checked_add(ALIGN_BYTES)?, SYSTEM_ALIGN_BYTES).ok()?;
     // SAFETY: the layout is not empty.
-    let ptr = unsafe { std::alloc::alloc_zeroed(layout) };
-    if ptr.is_null() {
+    let start = unsafe { std::alloc::alloc_zeroed(layout) };
+    if start.is_null() {
         return None;
     }
-    let owner =
-        abi::Owner_TO::from_ptr(RArc::new(Heap { ptr, layout }), abi::abi_stable::sabi_trait::TD_Opaque);
+    // SAFETY: the offset is below `ALIGN_BYTES`, by which the allocation is longer than the block.
+    let ptr = unsafe { start.add(start.align_offset(ALIGN_BYTES)) };
+    let heap = RArc::new(Heap { start, layout });
+    let owner = abi::Owner_TO::from_ptr(heap, abi::abi_stable::sabi_trait::TD_Opaque);
     // SAFETY: the block is zeroed, aligned for every element type, and freed when its owner drops.
     Some(unsafe { abi::Buf::new(ptr, bytes, dtype, owner) })
 }
 
+/// What the system's allocator aligns everything to: 16 bytes on 64-bit machines.
+const SYSTEM_ALIGN_BYTES: usize = 16;
 /// A cache line, and the widest SIMD register: 64 bytes.
 const ALIGN_BYTES: usize = 64;
 
 struct Heap {
-    ptr: *mut u8,
+    start: *mut u8,
     layout: std::alloc::Layout,
 }
 
@@ -274,7 +282,7 @@ unsafe impl Sync for Heap {}
 impl Drop for Heap {
     fn drop(&mut self) {
         // SAFETY: allocated with this very layout in `heap`.
-        unsafe { std::alloc::dealloc(self.ptr, self.layout) }
+        unsafe { std::alloc::dealloc(self.start, self.layout) }
     }
 }
 

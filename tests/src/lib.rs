@@ -38,7 +38,7 @@ pub fn built() -> &'static Path {
             cargo.arg("--workspace");
         }
         assert!(cargo.status().expect("cargo runs").success(), "the workspace builds");
-        target().to_owned()
+        target()
     })
 }
 

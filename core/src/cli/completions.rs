@@ -1,6 +1,6 @@
 //! `neuroloom completions`.
 
-use super::{Cli, Exit, Failure};
+use super::{Cli, Exit};
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
@@ -10,7 +10,7 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     clap_complete::generate(args.shell, &mut Cli::command(), "neuroloom", &mut std::io::stdout());
-    Ok(Exit::Fine)
+    Exit::Fine
 }

@@ -92,11 +92,10 @@ fn log(event: &Event) {
         Event::StageEnded { case, record, seconds } => {
             let (stage, state) = (record.place(), record.state.name());
             let reason = record.reason.as_deref().unwrap_or_default();
-            match record.state {
-                StageState::Failed => {
-                    tracing::error!(event = "stage_ended", case, stage, state, seconds, reason)
-                }
-                _ => tracing::info!(event = "stage_ended", case, stage, state, seconds, reason),
+            if record.state == StageState::Failed {
+                tracing::error!(event = "stage_ended", case, stage, state, seconds, reason);
+            } else {
+                tracing::info!(event = "stage_ended", case, stage, state, seconds, reason);
             }
         }
         Event::CaseEnded { case, ok, seconds } => tracing::info!(event = "case_ended", case, ok, seconds),

@@ -6,7 +6,6 @@ use crate::case::CaseLabel;
 use crate::fault::suggest;
 use crate::plan::{Graph, Plan};
 use crate::publish::{self, Publication, PublishError, Published, SourceFile};
-use crate::registry::Registry;
 use crate::runner::{self, CaseInput, CaseJob, CaseResult, RunOptions, StageState};
 use crate::site::Site;
 use clap::Args;
@@ -53,8 +52,35 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let sources = sources(&graph, &inputs);
     publish::prepare(&args.out, &sources)?;
     let stop = Stop::install()?;
+    let options = options(common, args, &site, &stop);
     let job = CaseJob { label: label.to_string(), inputs, plan };
-    run_case(common, args, &site, (graph, registry), &label, job, &sources, &stop)
+    let (graph, registry) = (Arc::new(graph), Arc::new(registry));
+    let mut exit = stop.exit();
+    runner::run(&graph, &registry, &options, vec![job], &mut |result| {
+        let (outputs, ok) = (&result.outputs, result.ok);
+        let publication = Publication { graph: &graph, label: &label, outputs, sources: &sources, ok };
+        let published =
+            if result.interrupted { Ok(Vec::new()) } else { publish::publish(&args.out, &publication) };
+        exit = conclude(&result, published, &stop);
+    });
+    Ok(exit)
+}
+
+/// What the machine gives: arguments first, then the site, then all there is.
+fn options(common: &Common, args: &RunArgs, site: &Site, stop: &Stop) -> RunOptions {
+    let reporter = Reporter::new(common.log_format);
+    let defaults = RunOptions::default();
+    RunOptions {
+        cores: args.threads.map(usize::from).or(site.run.threads).unwrap_or(defaults.cores),
+        memory_mib: site.run.memory_mib.unwrap_or(defaults.memory_mib),
+        device: args.device.clone().or_else(|| site.run.device.clone()).unwrap_or(defaults.device),
+        scratch_root: site.run.scratch.clone().unwrap_or(defaults.scratch_root),
+        cancel: Arc::clone(&stop.any),
+        site: site.plugin.clone(),
+        events: Arc::new(move |event| reporter.show(event)),
+        permits: defaults.permits,
+        grace: defaults.grace,
+    }
 }
 
 /// The two ways to be stopped from outside.
@@ -74,45 +100,11 @@ impl Stop {
         signal_hook::flag::register(SIGTERM, Arc::clone(&stop.any))?;
         Ok(stop)
     }
-}
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one run, put together once")]
-fn run_case(
-    common: &Common,
-    args: &RunArgs,
-    site: &Site,
-    (graph, registry): (Graph, Registry),
-    label: &CaseLabel,
-    job: CaseJob,
-    sources: &[SourceFile],
-    stop: &Stop,
-) -> Result<Exit, Failure> {
-    let reporter = Arc::new(Reporter::new(common.log_format));
-    let show = Arc::clone(&reporter);
-    let defaults = RunOptions::default();
-    let cores = args.threads.map(usize::from).or(site.run.threads).unwrap_or(defaults.cores);
-    let options = RunOptions {
-        cores,
-        memory_mib: site.run.memory_mib.unwrap_or(defaults.memory_mib),
-        device: args.device.clone().or_else(|| site.run.device.clone()).unwrap_or(defaults.device),
-        scratch_root: site.run.scratch.clone().unwrap_or(defaults.scratch_root),
-        cancel: Arc::clone(&stop.any),
-        site: site.plugin.clone(),
-        events: Arc::new(move |event| show.show(event)),
-        ..RunOptions::default()
-    };
-    let (graph, registry) = (Arc::new(graph), Arc::new(registry));
-    let mut ended: Option<(CaseResult, Result<Vec<Published>, PublishError>)> = None;
-    runner::run(&graph, &registry, &options, vec![job], &mut |mut result| {
-        let outputs = std::mem::take(&mut result.outputs);
-        let publication = Publication { graph: &graph, label, outputs: &outputs, sources, ok: result.ok };
-        let published = publish::publish(&args.out, &publication);
-        ended = Some((result, published));
-    });
-    let Some((result, published)) = ended else {
-        return Ok(if stop.terminated.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::CtrlC });
-    };
-    Ok(conclude(&result, published, stop))
+    /// How a run ends that was stopped.
+    fn exit(&self) -> Exit {
+        if self.terminated.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::CtrlC }
+    }
 }
 
 /// Decides the last lines and the exit code.
@@ -141,7 +133,7 @@ fn conclude(result: &CaseResult, published: Result<Vec<Published>, PublishError>
     }
     if result.interrupted {
         say(&format!("interrupted: case `{}` is not complete; run it again", result.label));
-        return if stop.terminated.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::CtrlC };
+        return stop.exit();
     }
     let (label, count, seconds) = (&result.label, files.len(), result.seconds);
     if result.ok {

@@ -1,10 +1,9 @@
 //! The files at the root of a data set: `dataset_description.json`, `.bidsignore`, `participants.tsv`.
 
 use super::files::{FileName, is_in_bids};
-use super::{Publication, PublishError, STATE_FOLDER, io, write_whole};
+use super::{Item, Publication, PublishError, STATE_FOLDER, io, write_whole};
 use crate::case::dataset_of;
-use crate::plan::{DatasetKind, OutputSpec};
-use sdk::Value;
+use crate::plan::DatasetKind;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -20,7 +19,7 @@ pub(super) fn describe(
     root: &Path,
     kind: DatasetKind,
     case: &Publication<'_>,
-    values: &[(&OutputSpec, &(String, Value))],
+    values: &[Item<'_>],
 ) -> Result<(), PublishError> {
     let graph = case.graph;
     let mut description = json!({
@@ -58,7 +57,7 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 }
 
 /// Keeps `.bidsignore` listing what BIDS has no name for.
-fn ignore(root: &Path, values: &[(&OutputSpec, &(String, Value))]) -> Result<(), PublishError> {
+fn ignore(root: &Path, values: &[Item<'_>]) -> Result<(), PublishError> {
     let path = root.join(".bidsignore");
     let before = std::fs::read_to_string(&path).unwrap_or_default();
     let mut lines: BTreeSet<String> = before.lines().map(str::to_owned).collect();

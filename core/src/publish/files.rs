@@ -1,7 +1,7 @@
 //! A case's files: volumes with sidecars, tables, documents, transforms.
 
 use super::dataset::RAW_LINK;
-use super::{Publication, PublishError, SourceFile, io, write_whole};
+use super::{Item, Publication, PublishError, SourceFile, io, write_whole};
 use crate::case::dataset_of;
 use crate::plan::{DatasetKind, OutputSpec};
 use sdk::nifti::{self, WriteOptions};
@@ -58,7 +58,7 @@ pub(super) fn write_all(
     folder: &Path,
     root: &Path,
     case: &Publication<'_>,
-    values: &[(&OutputSpec, &(String, Value))],
+    values: &[Item<'_>],
 ) -> Result<Vec<(String, PathBuf)>, PublishError> {
     let anatomy = folder.join("anat");
     let mut written = Vec::new();
@@ -88,9 +88,8 @@ fn write_one(
 ) -> Result<&'static str, PublishError> {
     match &value.content {
         Content::Volume(volume) => {
-            let options =
-                WriteOptions { description: format!("neuroloom {}", spec.name), ..WriteOptions::default() };
-            nifti::write(&with(stem, ".nii.gz"), volume, &options)?;
+            let options = WriteOptions { description: format!("neuroloom {}", spec.name) };
+            nifti::write(with(stem, ".nii.gz"), volume, &options)?;
             if let AnyVolume::Labels(labels) = volume {
                 write_whole(&with(stem, ".tsv"), label_names(labels.voxels(), &spec.name).as_bytes())?;
             }

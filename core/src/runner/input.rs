@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a case brings for an input.
+#[expect(clippy::large_enum_variant, reason = "one value for each input of a case: a box would save nothing")]
 #[derive(Clone, Debug)]
 pub enum CaseInput {
     /// A file, read when the case is admitted.

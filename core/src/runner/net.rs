@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// What an edge brings for a case.
+#[expect(clippy::large_enum_variant, reason = "a value is what an edge brings, and the rule")]
 #[derive(Clone)]
 pub(super) enum Arrival {
     /// A value.
@@ -23,6 +24,7 @@ pub(super) enum Arrival {
 }
 
 /// What comes into a mailbox.
+#[expect(clippy::large_enum_variant, reason = "an arrival is the rule, a stop comes once")]
 pub(super) enum Message {
     /// Something for a case, on one of the node's edges.
     Arrival {
