@@ -1,6 +1,6 @@
-//! Runs a plan for each case: stages as threads, joined by bounded channels.
+//! Runs a plan for each case: stages joined by bounded channels.
 //!
-//! Each node of the graph has one mailbox. Every edge sends exactly once per case: a value, absent, or cancelled. A mailbox
+//! Each node of the graph has one mailbox; nodes with mail are taken by the run's threads. Every edge sends exactly once per case: a value, absent, or cancelled. A mailbox
 //! holds `permits x incoming edges` messages and at most `permits` cases are in flight, so no send can ever block; a permit
 //! returns when every node has ended for its case, and then no message of the case is left. `ARCHITECTURE.md` has the proof.
 //!
@@ -23,14 +23,15 @@ pub use outcome::provenance;
 
 use crate::plan::{Graph, OutputPlan, Plan};
 use crate::registry::Registry;
-use crossbeam::channel::bounded;
-use net::{CaseState, Message, Net};
+use crossbeam::channel::{Receiver, bounded};
+use net::{CaseState, Net, Work};
+use node::NodeState;
 use sdk::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokens::{Capacity, Tokens};
 
 /// What a run is given.
@@ -100,8 +101,12 @@ struct Shared {
     options: RunOptions,
     tokens: Arc<Tokens>,
     pools: pools::Pools,
+    nodes: Vec<Mutex<NodeState>>,
     net: Net,
 }
+
+/// Threads beside one for each core: stages that wait for tokens hold a thread, and others shall go on meanwhile.
+const SPARE_THREADS: usize = 2;
 
 /// Runs the cases, at most `permits` at a time; `finish` sees each as it ends, on the calling thread.
 ///
@@ -116,7 +121,12 @@ pub fn run(
 ) {
     let permits = options.permits.max(1).min(cases.len().max(1));
     let (ended_sender, ended) = bounded(permits);
-    let (net, mailboxes) = Net::new(graph, permits, ended_sender);
+    let count = SPARE_THREADS + options.cores.max(1);
+    // Each node is in the queue at most once, and each thread is told to stop once.
+    let (ready, work) = bounded(graph.nodes.len() + count);
+    let (net, mailboxes) = Net::new(graph, permits, ready, ended_sender);
+    let slots = |(node, mailbox)| Mutex::new(NodeState::new(mailbox, net.slot_count(node)));
+    let nodes = mailboxes.into_iter().enumerate().map(slots).collect();
     let capacity = Capacity { cores: options.cores.max(1), memory_mib: options.memory_mib };
     let shared = Arc::new(Shared {
         graph: Arc::clone(graph),
@@ -124,12 +134,13 @@ pub fn run(
         options: options.clone(),
         tokens: Tokens::new(capacity),
         pools: pools::Pools::default(),
+        nodes,
         net,
     });
     let mut threads = Vec::new();
-    for (node, mailbox) in mailboxes.into_iter().enumerate() {
-        let shared = Arc::clone(&shared);
-        threads.push(spawn(&format!("stage {node}"), move || node::dispatch(&shared, node, &mailbox)));
+    for number in 0..count {
+        let (shared, work) = (Arc::clone(&shared), work.clone());
+        threads.push(spawn(&format!("stages {number}"), move || attend_nodes(&shared, &work)));
     }
     let (to_reader, from_driver) = bounded::<Arc<CaseState>>(permits);
     let for_reader = Arc::clone(&shared);
@@ -155,10 +166,22 @@ pub fn run(
         finish(result(&shared, &case));
     }
     drop(to_reader);
-    shared.net.stop();
+    shared.net.stop(count);
     for thread in threads {
-        // A dispatcher never panics; if one does, its message has been printed.
+        // Operators run under a guard; a panic here would be the engine's own, and its message has been printed.
         let _ = thread.join();
+    }
+}
+
+/// The life of one of the run's threads: takes nodes that have mail, one after the other.
+fn attend_nodes(shared: &Arc<Shared>, work: &Receiver<Work>) {
+    while let Ok(Work::Node(index)) = work.recv() {
+        let mut state = shared.nodes[index].lock().unwrap_or_else(PoisonError::into_inner);
+        node::attend(shared, index, &mut state);
+        shared.net.leave(index);
+        if state.has_mail() {
+            shared.net.schedule(index);
+        }
     }
 }
 
@@ -184,18 +207,4 @@ fn result(shared: &Shared, case: &CaseState) -> CaseResult {
     (shared.options.events)(&Event::CaseEnded { case: case.label.clone(), ok, seconds });
     let interrupted = shared.options.cancel.load(Ordering::Relaxed) && !ok;
     CaseResult { label: case.label.clone(), plan, records, outputs, ok, interrupted, seconds }
-}
-
-/// A moment far enough away to mean "no deadline".
-fn never() -> Instant {
-    /// A day: the loop that waits for it simply waits again.
-    const FAR: Duration = Duration::from_secs(24 * 60 * 60);
-    Instant::now() + FAR
-}
-
-impl Message {
-    /// Whether the mailbox is to close.
-    const fn is_stop(&self) -> bool {
-        matches!(self, Self::Stop)
-    }
 }

@@ -179,6 +179,25 @@ fn results_do_not_depend_on_the_number_of_threads() {
     assert_eq!(run(1), run(3));
 }
 
+/// Two hundred cases race through two stages that split and join; a message that is lost would leave the run waiting.
+#[test]
+fn every_case_of_many_ends() {
+    let mut toml =
+        chain(&[("a", "operator = \"pass\""), ("b", "operator = \"talker\""), ("c", "operator = \"pass\"")]);
+    toml += "[stages.d]\noperator = \"pass\"\ninputs.image = \"a.image\"\n[outputs.also]\nfrom = \"d.image\"\nbids = \"desc-d_T1w\"\n";
+    let images: Vec<Image> = (0..200u8).map(|n| image(3, f32::from(n))).collect();
+    let results = run_all(&toml, &images, &RunOptions { permits: 7, ..options() });
+    assert_eq!(results.len(), images.len());
+    for result in results {
+        let number: f32 = result.label.trim_start_matches("sub-").parse().unwrap();
+        let first = |output: usize| match result.outputs[output][0].1.volume() {
+            Some(AnyVolume::Image(image)) => image.voxels()[0],
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((first(0), first(1)), (2.0 * number, number), "{}", result.label);
+    }
+}
+
 #[test]
 fn an_interrupted_run_starts_no_new_case() {
     let options = options();

@@ -39,13 +39,7 @@ pub(super) fn feed(shared: &Shared, case: &Arc<CaseState>) {
         replan(shared, case, &unreadable, &mut read);
     }
     check_groups(shared, case, &mut read);
-    let found: BTreeMap<&str, &Value> =
-        read.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?))).collect();
-    let reserved = [
-        (Reserved::Label, Value::from(case.label.as_str())),
-        (Reserved::Plan, outcome::plan(&shared.graph, case.plan())),
-        (Reserved::Provenance, outcome::case_provenance(shared, case, &found)),
-    ];
+    let reserved = reserved(shared, case, &read);
     for input in &shared.graph.inputs {
         let arrival = match read.remove(&input.name) {
             None => Arrival::Absent,
@@ -60,7 +54,20 @@ pub(super) fn feed(shared: &Shared, case: &Arc<CaseState>) {
     shared.net.start(case, &reserved);
 }
 
-type Read = BTreeMap<String, Result<Value, OperatorError>>;
+/// What the engine itself knows of the case, as far as anybody asks.
+fn reserved(shared: &Shared, case: &CaseState, read: &Read) -> Vec<(Reserved, Value)> {
+    let wanted = Reserved::ALL.into_iter().filter(|name| shared.net.wants(&Source::Reserved(*name)));
+    let value = |name| match name {
+        Reserved::Label => Some((name, Value::from(case.label.as_str()))),
+        Reserved::Plan => Some((name, outcome::plan(&shared.graph, case.plan()))),
+        Reserved::Provenance => Some((name, outcome::case_provenance(shared, case, read))),
+        // Sent when the last stage before it has ended.
+        Reserved::Outcome => None,
+    };
+    wanted.filter_map(value).collect()
+}
+
+pub(super) type Read = BTreeMap<String, Result<Value, OperatorError>>;
 
 fn read_all(shared: &Shared, case: &CaseState) -> Read {
     let wanted = shared.graph.inputs.iter().filter_map(|spec| Some((spec, case.job.inputs.get(&spec.name)?)));

@@ -7,7 +7,7 @@ use crate::plan::{Graph, Plan, Reserved, Source};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sdk::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -23,18 +23,20 @@ pub(super) enum Arrival {
     Cancelled(Arc<str>),
 }
 
-/// What comes into a mailbox.
-#[expect(clippy::large_enum_variant, reason = "an arrival is the rule, a stop comes once")]
-pub(super) enum Message {
-    /// Something for a case, on one of the node's edges.
-    Arrival {
-        /// The case.
-        case: Arc<CaseState>,
-        /// The edge, counted at the receiving node.
-        slot: usize,
-        /// What it brings.
-        arrival: Arrival,
-    },
+/// What comes into a mailbox: something for a case, on one of the node's edges.
+pub(super) struct Message {
+    /// The case.
+    pub(super) case: Arc<CaseState>,
+    /// The edge, counted at the receiving node.
+    pub(super) slot: usize,
+    /// What it brings.
+    pub(super) arrival: Arrival,
+}
+
+/// What the run's threads wait for.
+pub(super) enum Work {
+    /// A node has mail.
+    Node(usize),
     /// No case will come any more.
     Stop,
 }
@@ -42,6 +44,10 @@ pub(super) enum Message {
 /// Who reads what.
 pub(super) struct Net {
     mailboxes: Vec<Sender<Message>>,
+    /// For each node: whether it waits for a thread, or has one.
+    scheduled: Vec<AtomicBool>,
+    /// Nodes with mail; each is in it at most once.
+    ready: Sender<Work>,
     /// For each source: the nodes that may read it, and on which slot.
     routes: BTreeMap<Source, Vec<(usize, usize)>>,
     /// For each node: the sources of its slots; empty for a node that reads nothing and waits for the start only.
@@ -60,6 +66,7 @@ impl Net {
     pub(super) fn new(
         graph: &Graph,
         permits: usize,
+        ready: Sender<Work>,
         ended: Sender<Arc<CaseState>>,
     ) -> (Self, Vec<Receiver<Message>>) {
         let mut routes: BTreeMap<Source, Vec<(usize, usize)>> = BTreeMap::new();
@@ -80,9 +87,18 @@ impl Net {
             }
         }
         let after_outcome = after_outcome(&slots);
-        let mailbox = |slots: &Vec<Source>| bounded(permits * slots.len().max(1) + 1);
+        let scheduled = slots.iter().map(|_| AtomicBool::new(false)).collect();
+        let mailbox = |slots: &Vec<Source>| bounded(permits * slots.len().max(1));
         let (mailboxes, receivers) = slots.iter().map(mailbox).unzip();
-        (Self { mailboxes, routes, slots, sent_by, published, after_outcome, ended }, receivers)
+        (
+            Self { mailboxes, scheduled, ready, routes, slots, sent_by, published, after_outcome, ended },
+            receivers,
+        )
+    }
+
+    /// Whether any node or output may read a source.
+    pub(super) fn wants(&self, source: &Source) -> bool {
+        self.routes.contains_key(source) || self.published.contains(source)
     }
 
     /// Edges into a node, at least one.
@@ -103,18 +119,33 @@ impl Net {
             lock(&case.results).insert(source.clone(), value.clone());
         }
         for (node, slot) in self.routes.get(source).into_iter().flatten() {
-            let arrival = arrival.clone();
-            let message = Message::Arrival { case: Arc::clone(case), slot: *slot, arrival };
-            self.mailboxes[*node].send(message).expect("a node lives until it is told to stop");
+            self.deliver(*node, Message { case: Arc::clone(case), slot: *slot, arrival: arrival.clone() });
         }
+    }
+
+    fn deliver(&self, node: usize, message: Message) {
+        self.mailboxes[node].send(message).expect("mailboxes live as long as the run");
+        self.schedule(node);
+    }
+
+    /// Makes sure that some thread will look into a node's mailbox.
+    pub(super) fn schedule(&self, node: usize) {
+        if !self.scheduled[node].swap(true, Ordering::AcqRel) {
+            self.ready.send(Work::Node(node)).expect("the queue lives as long as the run");
+        }
+    }
+
+    /// A thread leaves a node; mail that comes from now on schedules it again. A swap, not a store: either the sender's swap comes
+    /// later and sees that nobody is there, or it came earlier and what it sent is seen by whoever looks after this call.
+    pub(super) fn leave(&self, node: usize) {
+        self.scheduled[node].swap(false, Ordering::AcqRel);
     }
 
     /// Starts the nodes that read nothing, and sends what the engine itself knows.
     pub(super) fn start(&self, case: &Arc<CaseState>, reserved: &[(Reserved, Value)]) {
         for (node, slots) in self.slots.iter().enumerate() {
             if slots.is_empty() {
-                let message = Message::Arrival { case: Arc::clone(case), slot: 0, arrival: Arrival::Absent };
-                self.mailboxes[node].send(message).expect("a node lives until it is told to stop");
+                self.deliver(node, Message { case: Arc::clone(case), slot: 0, arrival: Arrival::Absent });
             }
         }
         for (name, value) in reserved {
@@ -129,7 +160,6 @@ impl Net {
     /// Sends all that a node sends, notes how it ended, and ends the case after its last node.
     pub(super) fn end_node(
         &self,
-        graph: &Graph,
         case: &Arc<CaseState>,
         node: usize,
         record: StageRecord,
@@ -153,8 +183,10 @@ impl Net {
         }
         drop(values);
         if !self.after_outcome[node] && self.count_down_to_outcome(case, 1) {
-            let document = outcome::outcome(graph, case);
-            self.emit(case, &Source::Reserved(Reserved::Outcome), &Arrival::Value(document));
+            let source = Source::Reserved(Reserved::Outcome);
+            if self.wants(&source) {
+                self.emit(case, &source, &Arrival::Value(outcome::outcome(case)));
+            }
         }
         if case.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.ended.send(Arc::clone(case)).expect("the driver waits for every case");
@@ -168,10 +200,10 @@ impl Net {
         left.fetch_sub(ended, Ordering::AcqRel) == ended && ended > 0
     }
 
-    /// Closes every mailbox.
-    pub(super) fn stop(&self) {
-        for mailbox in &self.mailboxes {
-            mailbox.send(Message::Stop).expect("a node lives until it is told to stop");
+    /// Ends so many of the run's threads.
+    pub(super) fn stop(&self, threads: usize) {
+        for _ in 0..threads {
+            self.ready.send(Work::Stop).expect("the queue lives as long as the run");
         }
     }
 

@@ -1,68 +1,62 @@
-//! A node at work: joins what arrives, hands complete cases to its worker, watches the clock.
+//! A node at work: joins what arrives, runs complete cases, watches the clock.
+//!
+//! Nodes have no thread of their own. A message makes its node ready; a ready node is taken by one of the run's threads, which
+//! empties the mailbox, runs the cases that became complete, and leaves. `scheduled` makes sure that it is one thread at a time.
 
 use super::event::{Event, StageRecord, StageState};
 use super::join::Joiner;
 use super::net::{Arrival, CaseState, Message};
-use super::worker::{Done, Job, Worker};
-use super::{Shared, never, tokens};
+use super::worker::{Done, Job, Worker, serve};
+use super::{Shared, tokens};
 use crate::plan::{Node, NodePlan, Wire};
-use crossbeam::channel::Receiver;
-use crossbeam::select;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use sdk::abi::OperatorObject;
 use sdk::port::Interface;
-use sdk::{Cause, Inputs, OperatorError, Value};
-use std::collections::{BTreeMap, VecDeque};
+use sdk::{Cause, Inputs, OperatorError, Outputs, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-/// A job that the worker has.
-struct Running {
-    case: Arc<CaseState>,
-    cancel: Arc<AtomicBool>,
-    /// Since when the operator works, and the number of its tokens.
-    working: Option<(Instant, u64)>,
-    /// When to act next: ask it to stop, or give it up.
-    deadline: Instant,
-    timed_out: bool,
-}
-
-struct Dispatcher<'a> {
-    shared: &'a Arc<Shared>,
-    index: usize,
-    ready: VecDeque<Job>,
-    running: Option<Running>,
+/// What a node keeps between messages.
+pub(super) struct NodeState {
+    mailbox: Receiver<Message>,
+    joiner: Joiner<Arrival>,
+    /// For a stage with a timeout: the thread it runs on, so that it can be given up.
     worker: Option<Worker>,
+    /// For a stage without: its operator, which runs on the thread that took the node.
+    operator: Option<OperatorObject>,
 }
 
-/// The life of a node's thread.
-pub(super) fn dispatch(shared: &Arc<Shared>, index: usize, mailbox: &Receiver<Message>) {
-    let mut joiner = Joiner::new(shared.net.slot_count(index));
-    let mut node = Dispatcher { shared, index, ready: VecDeque::new(), running: None, worker: None };
-    let mut open = true;
-    while open || node.running.is_some() || !node.ready.is_empty() {
-        node.feed_worker();
-        let done = node.worker.as_ref().map_or_else(crossbeam::channel::never, |worker| worker.done.clone());
-        let deadline = node.running.as_ref().map_or_else(never, |running| running.deadline);
-        select! {
-            recv(mailbox) -> message => match message {
-                Ok(Message::Arrival { case, slot, arrival }) => {
-                    if let Some(arrivals) = joiner.accept(case.index, slot, arrival) {
-                        node.complete(&case, &arrivals);
-                    }
-                }
-                Ok(stop) => open = !stop.is_stop(),
-                Err(_) => open = false,
-            },
-            recv(done) -> done => match done {
-                Ok(done) => node.hear(done),
-                Err(_) => node.lose_worker("its worker thread died"),
-            },
-            default(deadline.saturating_duration_since(Instant::now())) => node.deadline_passed(),
+impl NodeState {
+    /// A node with so many incoming edges.
+    pub(super) fn new(mailbox: Receiver<Message>, slots: usize) -> Self {
+        Self { mailbox, joiner: Joiner::new(slots), worker: None, operator: None }
+    }
+
+    /// Whether a message waits.
+    pub(super) fn has_mail(&self) -> bool {
+        !self.mailbox.is_empty()
+    }
+}
+
+/// Empties a node's mailbox and runs the cases that became complete.
+pub(super) fn attend(shared: &Arc<Shared>, index: usize, state: &mut NodeState) {
+    let mut node = Attendant { shared, index, state };
+    while let Ok(Message { case, slot, arrival }) = node.state.mailbox.try_recv() {
+        if let Some(arrivals) = node.state.joiner.accept(case.index, slot, arrival) {
+            node.complete(&case, &arrivals);
         }
     }
 }
 
-impl Dispatcher<'_> {
+struct Attendant<'a> {
+    shared: &'a Arc<Shared>,
+    index: usize,
+    state: &'a mut NodeState,
+}
+
+impl Attendant<'_> {
     fn spec(&self) -> &Node {
         &self.shared.graph.nodes[self.index]
     }
@@ -72,13 +66,12 @@ impl Dispatcher<'_> {
         match &case.plan().nodes[self.index] {
             NodePlan::Skip { reason } => self.end(case, StageState::Skipped, Some(reason.clone())),
             NodePlan::Run { wiring, interface } => match self.gather(wiring, interface, arrivals) {
-                Ok(inputs) if self.shared.options.cancel.load(Ordering::Relaxed) && !self.spec().always => {
-                    drop(inputs);
+                Ok(_) if self.shared.options.cancel.load(Ordering::Relaxed) && !self.spec().always => {
                     self.end(case, StageState::Cancelled, Some("the run was interrupted".to_owned()));
                 }
                 Ok(inputs) => {
                     let (case, interface) = (Arc::clone(case), interface.clone());
-                    self.ready.push_back(Job { case, inputs, interface, cancel: Arc::default() });
+                    self.run(Job { case, inputs, interface, cancel: Arc::default() });
                 }
                 Err((state, reason)) => self.end(case, state, Some(reason)),
             },
@@ -110,37 +103,57 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Hands the next case to the worker, if it is free.
-    fn feed_worker(&mut self) {
-        if self.running.is_some() {
-            return;
-        }
-        let Some(job) = self.ready.pop_front() else { return };
-        let worker = self.worker.get_or_insert_with(|| Worker::start(self.shared, self.index));
-        let (case, cancel) = (Arc::clone(&job.case), Arc::clone(&job.cancel));
-        self.running = Some(Running { case, cancel, working: None, deadline: never(), timed_out: false });
-        if worker.jobs.send(job).is_err() {
-            self.lose_worker("its worker thread died");
-        }
+    fn run(&mut self, job: Job) {
+        let case = Arc::clone(&job.case);
+        let (result, seconds) = match self.spec().means.timeout {
+            None => {
+                let mut operator = self.state.operator.take();
+                let done = serve(self.shared, self.index, &mut operator, job, &|_| self.tell_start(&case));
+                self.state.operator = operator;
+                done
+            }
+            Some(timeout) => self.run_watched(job, timeout),
+        };
+        self.finish(&case, result, seconds);
     }
 
-    fn hear(&mut self, done: Done) {
-        let timeout = self.spec().means.timeout;
-        let Some(running) = &mut self.running else { return };
-        match done {
-            Done::Started { tokens } => {
-                let now = Instant::now();
-                running.working = Some((now, tokens));
-                running.deadline = timeout.map_or_else(never, |timeout| now + timeout);
-                let (case, stage) = (running.case.label.clone(), self.place());
-                (self.shared.options.events)(&Event::StageStarted { case, stage });
+    fn tell_start(&self, case: &CaseState) {
+        (self.shared.options.events)(&Event::StageStarted { case: case.label.clone(), stage: self.place() });
+    }
+
+    /// Runs a case on the node's worker and watches the clock: at the timeout the operator is asked to stop, and after the
+    /// grace it is given up. Its thread, tokens and values are then lost until it returns by itself.
+    fn run_watched(&mut self, job: Job, timeout: Duration) -> (Result<Outputs, OperatorError>, f64) {
+        let (case, cancel) = (Arc::clone(&job.case), Arc::clone(&job.cancel));
+        let worker = self.state.worker.take().unwrap_or_else(|| Worker::start(self.shared, self.index));
+        let dead = || (Err(OperatorError::failed("its worker thread died")), 0.0);
+        if worker.jobs.send(job).is_err() {
+            return dead();
+        }
+        let (since, grant) = match worker.done.recv() {
+            Ok(Done::Started { tokens }) => (Instant::now(), tokens),
+            Ok(Done::Ended { result, seconds }) => {
+                self.state.worker = Some(worker);
+                return (result, seconds);
             }
-            Done::Ended { result, seconds } => {
-                let running = self.running.take().expect("looked at above");
-                let result = if running.timed_out { Err(self.timeout_error(true)) } else { result };
-                self.finish(&running, result, seconds);
+            Err(_) => return dead(),
+        };
+        self.tell_start(&case);
+        let limits = [(timeout, &cancel), (self.shared.options.grace, &cancel)];
+        for (asked, (limit, cancel)) in limits.into_iter().enumerate() {
+            match worker.done.recv_timeout(limit) {
+                Ok(Done::Ended { result, seconds }) => {
+                    self.state.worker = Some(worker);
+                    return (if asked == 0 { result } else { Err(self.timeout_error(true)) }, seconds);
+                }
+                Ok(Done::Started { .. }) | Err(RecvTimeoutError::Timeout) => {
+                    cancel.store(true, Ordering::Relaxed)
+                }
+                Err(RecvTimeoutError::Disconnected) => return dead(),
             }
         }
+        tokens::abandon(&self.shared.tokens, grant);
+        (Err(self.timeout_error(false)), since.elapsed().as_secs_f64())
     }
 
     fn timeout_error(&self, stopped: bool) -> OperatorError {
@@ -148,33 +161,6 @@ impl Dispatcher<'_> {
         let rest = if stopped { "" } else { " and ignores the request to stop" };
         let error = OperatorError::failed(format!("still running after its timeout of {limit} s{rest}"));
         error.hint("raise `timeout` of this stage, or look why it takes so long")
-    }
-
-    /// The time is up: ask the operator to stop, and give it up if it does not.
-    fn deadline_passed(&mut self) {
-        let grace = self.shared.options.grace;
-        let Some(running) = &mut self.running else { return };
-        if running.working.is_none() {
-            running.deadline = never();
-        } else if running.timed_out {
-            self.lose_worker("");
-        } else {
-            running.timed_out = true;
-            running.cancel.store(true, Ordering::Relaxed);
-            running.deadline = Instant::now() + grace;
-        }
-    }
-
-    /// Gives up a worker that does not answer; its thread, tokens and values are lost until it returns by itself.
-    fn lose_worker(&mut self, reason: &str) {
-        self.worker = None;
-        let Some(running) = self.running.take() else { return };
-        if let Some((_, id)) = running.working {
-            tokens::abandon(&self.shared.tokens, id);
-        }
-        let error = if reason.is_empty() { self.timeout_error(false) } else { OperatorError::failed(reason) };
-        let seconds = running.working.map_or(0.0, |(since, _)| since.elapsed().as_secs_f64());
-        self.finish(&running, Err(error), seconds);
     }
 
     fn place(&self) -> String {
@@ -199,7 +185,7 @@ impl Dispatcher<'_> {
         self.publish(case, self.record(state, reason), BTreeMap::new());
     }
 
-    fn finish(&self, running: &Running, result: Result<Inputs, OperatorError>, seconds: f64) {
+    fn finish(&self, case: &Arc<CaseState>, result: Result<Outputs, OperatorError>, seconds: f64) {
         let (mut record, values) = match result {
             Ok(outputs) => {
                 let values: BTreeMap<(String, String), Value> =
@@ -208,10 +194,10 @@ impl Dispatcher<'_> {
             }
             Err(error) => {
                 if let Some(backtrace) = &error.backtrace {
-                    tracing::debug!(stage = self.place(), case = running.case.label, "{backtrace}");
+                    tracing::debug!(stage = self.place(), case = case.label, "{backtrace}");
                 }
-                let interrupted = error.cause == Cause::Cancelled && !running.timed_out;
-                let state = if interrupted { StageState::Cancelled } else { StageState::Failed };
+                let stopped = error.cause == Cause::Cancelled;
+                let state = if stopped { StageState::Cancelled } else { StageState::Failed };
                 let message = match error.cause {
                     Cause::Panicked => format!("its code panicked: {}", error.message),
                     _ => error.message,
@@ -222,12 +208,12 @@ impl Dispatcher<'_> {
             }
         };
         record.seconds = seconds;
-        self.publish(&running.case, record, values);
+        self.publish(case, record, values);
     }
 
     fn publish(&self, case: &Arc<CaseState>, record: StageRecord, values: BTreeMap<(String, String), Value>) {
         let (label, seconds) = (case.label.clone(), record.seconds);
         (self.shared.options.events)(&Event::StageEnded { case: label, record: record.clone(), seconds });
-        self.shared.net.end_node(&self.shared.graph, case, self.index, record, values);
+        self.shared.net.end_node(case, self.index, record, values);
     }
 }

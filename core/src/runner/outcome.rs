@@ -1,5 +1,6 @@
 //! What the engine tells stages about a case: its plan, its outcome, its provenance. Deterministic: no clocks, no machine's paths.
 
+use super::input::Read;
 use super::net::CaseState;
 use super::{CaseInput, Shared, StageState};
 use crate::plan::{Graph, NodePlan, OutputPlan, Plan};
@@ -46,17 +47,17 @@ pub(super) fn plan(graph: &Graph, plan: &Plan) -> Value {
 }
 
 /// `case.outcome`, once all stages before it have ended.
-pub(super) fn outcome(_: &Graph, case: &CaseState) -> Value {
+pub(super) fn outcome(case: &CaseState) -> Value {
     let records = case.records();
     let ok = records.iter().all(|record| matches!(record.state, StageState::Ran | StageState::Skipped));
     document(&json!({ "case": case.label, "ok": ok, "stages": records }))
 }
 
 /// `case.provenance`.
-pub(super) fn case_provenance(shared: &Shared, case: &CaseState, found: &BTreeMap<&str, &Value>) -> Value {
+pub(super) fn case_provenance(shared: &Shared, case: &CaseState, read: &Read) -> Value {
     let mut inputs = Vec::new();
     for (name, input) in &case.job.inputs {
-        let Some(value) = found.get(name.as_str()) else { continue };
+        let Some(Ok(value)) = read.get(name) else { continue };
         let grid = value.volume().map(|volume| volume.grid().to_string());
         inputs.push(match input {
             CaseInput::Value(_) => json!({ "name": name, "grid": grid }),

@@ -66,26 +66,36 @@ impl Worker {
 }
 
 fn work(shared: &Shared, node: usize, todo: &Receiver<Job>, tell: &Sender<Done>) {
-    let spec = &shared.graph.nodes[node];
     let mut operator = None;
     for job in todo {
-        let cancel = Cancel { stage: Arc::clone(&job.cancel), run: stop_flag(shared, spec) };
-        let Some(grant) = shared.tokens.acquire(&demand(shared, spec), || cancel.is_set()) else {
-            let _ = tell.send(Done::Ended { result: Err(OperatorError::cancelled()), seconds: 0.0 });
-            continue;
-        };
-        if tell.send(Done::Started { tokens: grant.id() }).is_err() {
-            return;
-        }
-        let start = Instant::now();
-        let span = tracing::info_span!("stage", case = job.case.label, stage = spec.label());
-        let result = span.in_scope(|| attempts(shared, spec, &mut operator, &job, &cancel, grant.cores()));
-        drop(job);
-        drop(grant);
-        if tell.send(Done::Ended { result, seconds: start.elapsed().as_secs_f64() }).is_err() {
+        // Nobody listens any more once the worker was given up: what it still does is lost, and it ends after this job.
+        let started = |tokens| drop(tell.send(Done::Started { tokens }));
+        let (result, seconds) = serve(shared, node, &mut operator, job, &started);
+        if tell.send(Done::Ended { result, seconds }).is_err() {
             return;
         }
     }
+}
+
+/// Runs one case: waits for tokens, tells that it started, opens the operator if need be, runs it, checks what it made.
+pub(super) fn serve(
+    shared: &Shared,
+    node: usize,
+    operator: &mut Option<OperatorObject>,
+    job: Job,
+    started: &dyn Fn(u64),
+) -> (Result<Outputs, OperatorError>, f64) {
+    let spec = &shared.graph.nodes[node];
+    let cancel = Cancel { stage: Arc::clone(&job.cancel), run: stop_flag(shared, spec) };
+    let Some(grant) = shared.tokens.acquire(&demand(shared, spec), || cancel.is_set()) else {
+        return (Err(OperatorError::cancelled()), 0.0);
+    };
+    started(grant.id());
+    let start = Instant::now();
+    let span = tracing::info_span!("stage", case = job.case.label, stage = spec.label());
+    let result = span.in_scope(|| attempts(shared, spec, operator, &job, &cancel, grant.cores()));
+    drop(job);
+    (result, start.elapsed().as_secs_f64())
 }
 
 /// A stage that always runs also runs after Ctrl-C: its page says what was done until then.
