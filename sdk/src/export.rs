@@ -3,9 +3,9 @@
 use crate::border;
 use crate::context::Context;
 use crate::error::OperatorError;
-use crate::operator::{
-    CaseEntry, Cases, GroupOperator, Inputs, Operator, OperatorInfo, Outputs, Place, Scope,
-};
+use crate::operator::{CaseEntry, Cases, GroupOperator, Inputs, Operator, OperatorInfo, Scope};
+#[cfg(feature = "testing")]
+use crate::operator::{Outputs, Place};
 use crate::panics::{self, guard};
 use crate::port::{Interface, PortSpec};
 use neuroloom_abi::abi_stable::sabi_trait::TD_Opaque;
