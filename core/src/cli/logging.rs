@@ -1,5 +1,6 @@
 //! Log lines on stderr: for people, or as JSON.
 
+use super::progress::Stderr;
 use super::{Common, LogFormat, colour};
 use tracing_subscriber::EnvFilter;
 
@@ -12,7 +13,7 @@ pub(super) fn install(common: &Common) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("NEUROLOOM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr);
     match common.log_format {
         LogFormat::Text => builder.with_ansi(colour()).without_time().with_target(common.verbose > 1).init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),

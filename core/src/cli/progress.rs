@@ -5,7 +5,7 @@ use crate::runner::{Event, StageRecord, StageState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Steps of a bar: stages tell a fraction.
@@ -13,10 +13,28 @@ const STEPS: u64 = 1000;
 /// How often a bar that hears nothing turns its wheel.
 const TICK: Duration = Duration::from_millis(120);
 
+/// The bars of the process: whoever writes to stderr writes around them.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Standard error, for log lines: bars step aside while a line is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stderr;
+
+impl std::io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        BARS.suspend(|| std::io::stderr().write_all(bytes)).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
 /// Shows events.
 pub(super) struct Reporter {
     format: LogFormat,
-    bars: Option<MultiProgress>,
+    /// Whether stderr is a terminal and the log is for people.
+    bars: bool,
     running: Mutex<BTreeMap<(String, String), ProgressBar>>,
 }
 
@@ -24,7 +42,7 @@ impl Reporter {
     /// Bars if stderr is a terminal and the log is for people.
     pub(super) fn new(format: LogFormat) -> Self {
         let terminal = std::io::stderr().is_terminal() && format == LogFormat::Text;
-        Self { format, bars: terminal.then(MultiProgress::new), running: Mutex::default() }
+        Self { format, bars: terminal, running: Mutex::default() }
     }
 
     /// Shows one event.
@@ -51,9 +69,11 @@ impl Reporter {
     }
 
     fn start(&self, case: &str, stage: &str) {
-        let Some(bars) = &self.bars else { return };
+        if !self.bars {
+            return;
+        }
         let style = ProgressStyle::with_template("  {spinner} {prefix:<32} {bar:24} {elapsed:>4} {msg}");
-        let bar = bars.add(ProgressBar::new(STEPS));
+        let bar = BARS.add(ProgressBar::new(STEPS));
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(format!("{case} {stage}"));
         bar.enable_steady_tick(TICK);
@@ -70,15 +90,7 @@ impl Reporter {
             (state, Some(reason)) => format!("{case} {place:<28} {}: {reason}", state.name()),
             (state, None) => format!("{case} {place:<28} {}", state.name()),
         };
-        self.say(&line);
-    }
-
-    /// Writes a line without breaking the bars.
-    pub(super) fn say(&self, line: &str) {
-        match &self.bars {
-            Some(bars) => bars.suspend(|| say(line)),
-            None => say(line),
-        }
+        BARS.suspend(|| say(&line));
     }
 }
 
