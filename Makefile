@@ -8,7 +8,7 @@ MODEL  := workflows/models/untrained-w025.safetensors
 BIN    := target/release/neuroloom
 DEMO   := demo
 
-.PHONY: build demo test check bench install advisories clean-demo tools
+.PHONY: build demo test soak check bench install advisories clean-demo tools
 
 build: $(BIN) $(MODEL)
 
@@ -28,6 +28,10 @@ demo: build
 
 test: build tools
 	NEUROLOOM_TOOLS=$(CURDIR)/$(TOOLS)/bin $(CARGO) test --release --workspace
+
+# What takes minutes: all random moves of all pairs of heads, and the like.
+soak: build tools
+	NEUROLOOM_TOOLS=$(CURDIR)/$(TOOLS)/bin $(CARGO) test --release --workspace -- --ignored
 
 check: | third_party/libtorch
 	$(CARGO) fmt --all --check
