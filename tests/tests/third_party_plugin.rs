@@ -7,24 +7,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// Lets cargo work on the example plugin, outside the workspace.
+fn cargo(subcommand: &str) -> Finished {
+    let cargo = || {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(root().join("examples/minimal_plugin"));
+        cargo.args(["--quiet", subcommand, "--release", "--locked", "--target-dir"]);
+        cargo.arg(root().join("target/minimal_plugin"));
+        cargo
+    };
+    // What the workspace has fetched is enough as a rule; where it is not, cargo may fetch.
+    let offline = finish(cargo().arg("--offline"));
+    if offline.code == Some(0) { offline } else { finish(&mut cargo()) }
+}
+
 /// The folder of the built example plugin.
 fn plugin_dir() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let target = root().join("target/minimal_plugin");
-        let package = root().join("examples/minimal_plugin");
-        let cargo = || {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.current_dir(&package).args(["--quiet", "build", "--release", "--locked"]);
-            cargo.arg("--target-dir").arg(&target);
-            cargo
-        };
-        // What the workspace has fetched is enough as a rule; where it is not, cargo may fetch.
-        if finish(cargo().arg("--offline")).code != Some(0) {
-            let online = finish(&mut cargo());
-            assert_eq!(online.code, Some(0), "the example plugin builds: {}", online.stderr);
-        }
-        target.join("release")
+        let built = cargo("build");
+        assert_eq!(built.code, Some(0), "the example plugin builds: {}", built.stderr);
+        root().join("target/minimal_plugin/release")
     })
 }
 
@@ -69,6 +72,12 @@ fn the_engine_shows_ports_and_settings_of_a_strangers_plugin() {
     }
     let schema = fine(&mut engine(&["schema", "otsu_brain"])).stdout;
     assert!(schema.contains("\"maximum\": 20"), "{schema}");
+}
+
+#[test]
+fn its_own_tests_pass() {
+    let tested = cargo("test");
+    assert_eq!(tested.code, Some(0), "{}\n{}", tested.stdout, tested.stderr);
 }
 
 #[test]
