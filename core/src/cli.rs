@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 /// A plugin-based workflow engine for neuroimaging.
 #[derive(Debug, Parser)]
-#[command(name = "neuroloom", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "neuroloom", version, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -150,10 +150,19 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// Writes a line to stderr.
+/// Says something on stderr: as it is to people, as a log line to programs.
 #[expect(clippy::print_stderr, reason = "the one place that talks to people")]
 fn say(text: &str) {
-    eprintln!("{}", text.trim_end());
+    let text = text.trim();
+    if logging::is_json() {
+        match text.split(':').next() {
+            Some("error") => tracing::error!("{text}"),
+            Some("warning") => tracing::warn!("{text}"),
+            _ => tracing::info!("{text}"),
+        }
+    } else {
+        eprintln!("{text}");
+    }
 }
 
 /// Writes a line to stdout; a reader that went away is no error.
@@ -174,7 +183,10 @@ fn open_site(common: &Common) -> Result<(Site, Registry), Failure> {
     let site = Site::find(common.site.as_deref())?;
     let missing = common.plugin_dirs.iter().find(|folder| !folder.is_dir());
     if let Some(folder) = missing {
-        return Err(Failure::new(format!("--plugin-dir {}: no such folder", folder.display())));
+        return Err(Failure::new(format!(
+            "--plugin-dir {}: no such folder\nhint: name the folder that holds the plugin libraries",
+            folder.display()
+        )));
     }
     let registry = Registry::discover(&search_path(&common.plugin_dirs, &site.plugins.folders));
     for rejected in registry.rejected() {
@@ -196,9 +208,23 @@ fn load(args: &WorkflowArgs, registry: &Registry) -> Result<Graph, Failure> {
     })
 }
 
+/// The hint that names a file of a similar name in the same folder, if there is one.
+fn near_miss(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let files = entries.filter(|entry| entry.path().is_file());
+    let names: Vec<String> = files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    match crate::fault::nearest(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => format!("\nhint: did you mean `{}`?", path.with_file_name(near).display()),
+        None => String::new(),
+    }
+}
+
 fn load_or_faults(args: &WorkflowArgs, registry: &Registry) -> Result<Result<Graph, Faults>, Failure> {
     if !Path::new(&args.workflow).is_file() {
-        return Err(Failure::new(format!("{}: no such workflow file", args.workflow.display())));
+        let near = near_miss(&args.workflow);
+        return Err(Failure::new(format!("{}: no such workflow file{near}", args.workflow.display())));
     }
     let overrides = Overrides { operators: args.operators.clone(), settings: args.set.clone() };
     Ok(workflow::load(&args.workflow, &overrides, registry))

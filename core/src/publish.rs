@@ -9,7 +9,7 @@ mod files;
 use crate::case::{CaseLabel, dataset_of};
 use crate::plan::{DatasetKind, Graph, OutputSpec};
 use sdk::{Grid, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The engine's own folder in an output data set.
@@ -29,8 +29,17 @@ pub enum PublishError {
     /// A volume could not be written.
     #[error(transparent)]
     Nifti(#[from] sdk::nifti::NiftiError),
+    /// The output folder is a file.
+    #[error("{} is a file where a folder is expected\nhint: name a folder; it is made if need be", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// The output folder already holds something else.
-    #[error("{} holds files but no `dataset_description.json`\nhint: choose an empty folder", path.display())]
+    #[error(
+        "{} holds files but no `dataset_description.json`\nhint: choose an empty folder, or one that an earlier run made",
+        path.display()
+    )]
     NotADataset {
         /// The folder.
         path: PathBuf,
@@ -88,7 +97,10 @@ pub struct Published {
 ///
 /// # Errors
 /// [`PublishError`] if the folder is not ours to write to.
-pub fn prepare(out: &Path, sources: &[SourceFile]) -> Result<(), PublishError> {
+pub fn prepare(out: &Path, graph: &Graph, sources: &[SourceFile]) -> Result<(), PublishError> {
+    if out.is_file() {
+        return Err(PublishError::NotAFolder { path: out.to_owned() });
+    }
     std::fs::create_dir_all(out).map_err(io(out))?;
     let own = sources.iter().filter_map(|source| dataset_of(&source.path)).map(|(root, _)| root);
     let here = out.canonicalize().map_err(io(out))?;
@@ -103,6 +115,9 @@ pub fn prepare(out: &Path, sources: &[SourceFile]) -> Result<(), PublishError> {
     let probe = out.join(STATE_FOLDER);
     std::fs::create_dir_all(&probe).map_err(io(&probe))?;
     tempfile::tempfile_in(&probe).map_err(io(&probe))?;
+    let inner: BTreeSet<PathBuf> =
+        graph.outputs.iter().filter_map(|spec| Some(out.join(spec.dataset.as_ref()?))).collect();
+    inner.iter().try_for_each(|root| recover(root))?;
     recover(out)
 }
 
@@ -126,7 +141,7 @@ pub fn publish(out: &Path, case: &Publication<'_>) -> Result<Vec<Published>, Pub
         dataset::describe(&root, kind, case, &values)?;
         let part = staging(&root, case.label, "part");
         std::fs::create_dir_all(&part).map_err(io(&part))?;
-        let written = files::write_all(&part, &root, case, &values);
+        let written = files::write_all(&part, case, &values);
         let written = written.inspect_err(|_| drop(std::fs::remove_dir_all(&part)))?;
         let target = place(&root, &part, case)?;
         published

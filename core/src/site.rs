@@ -48,7 +48,7 @@ pub struct RunDefaults {
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
     /// It cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}\nhint: `--site` names a TOML file with the tables `plugins`, `run` and `plugin`", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

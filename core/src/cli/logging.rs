@@ -2,10 +2,19 @@
 
 use super::progress::Stderr;
 use super::{Common, LogFormat, colour};
+use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
+
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Whether all that goes to stderr is JSON.
+pub(super) fn is_json() -> bool {
+    FORMAT.get() == Some(&LogFormat::Json)
+}
 
 /// Sets up the log for the life of the process; `NEUROLOOM_LOG` overrides `-v`.
 pub(super) fn install(common: &Common) {
+    FORMAT.get_or_init(|| common.log_format);
     let level = match (common.verbose, common.log_format) {
         (0, LogFormat::Text) => "warn",
         (0, LogFormat::Json) | (1, _) => "info",

@@ -118,7 +118,7 @@ fn show(plugins: &[LoadedPlugin], wanted: &dyn Fn(&OperatorDescription) -> bool,
         }
         let description = &plugin.description;
         print(&format!(
-            "plugin    {} {}\nfile      {}\nbuilt as  {}\ndigest    {}\n",
+            "plugin    {} {}\nfile      {}\nbuilt as  {}\ndigest    {}",
             description.name,
             description.version,
             plugin.path.display(),
@@ -126,7 +126,7 @@ fn show(plugins: &[LoadedPlugin], wanted: &dyn Fn(&OperatorDescription) -> bool,
             plugin.digest()
         ));
         for operator in description.operators.iter().filter(|operator| wanted(operator)) {
-            print(&operator_text(operator));
+            print(&format!("\n{}", operator_text(operator)));
         }
     }
 }

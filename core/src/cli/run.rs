@@ -1,7 +1,7 @@
 //! `neuroloom run`.
 
 use super::progress::Reporter;
-use super::{Common, Exit, Failure, WorkflowArgs, load, open_site, print, say};
+use super::{Common, Exit, Failure, WorkflowArgs, load, near_miss, open_site, print, say};
 use crate::case::CaseLabel;
 use crate::fault::suggest;
 use crate::plan::{Graph, Plan};
@@ -45,12 +45,13 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let inputs = inputs(&graph, &args.inputs)?;
     let label = label(args, &inputs)?;
     let present: BTreeSet<String> = inputs.keys().cloned().collect();
-    let plan = graph.plan(&registry, &present).map_err(|reasons| impossible(&label, &reasons))?;
+    let plan =
+        graph.plan(&registry, &present).map_err(|reasons| impossible(&graph, &present, &label, &reasons))?;
     for line in plan_lines(&graph, &plan) {
         say(&line);
     }
     let sources = sources(&graph, &inputs);
-    publish::prepare(&args.out, &sources)?;
+    publish::prepare(&args.out, &graph, &sources)?;
     let stop = Stop::install()?;
     let options = options(common, args, &site, &stop);
     let job = CaseJob { label: label.to_string(), inputs, plan };
@@ -112,11 +113,11 @@ fn conclude(result: &CaseResult, published: Result<Vec<Published>, PublishError>
     for record in result.records.iter().filter(|record| record.state == StageState::Failed) {
         let reason = record.reason.as_deref().unwrap_or("no reason given");
         let place = record.location.as_ref().map(|at| format!(" (at {at})")).unwrap_or_default();
-        say(&format!(
-            "error: case `{}` stopped at stage `{}`: {reason}{place}",
-            result.label,
-            record.place()
-        ));
+        let what = match record.stage.strip_prefix("input ") {
+            Some(input) => format!(": input `{input}` could not be read"),
+            None => format!(" stopped at stage `{}`", record.place()),
+        };
+        say(&format!("error: case `{}`{what}: {reason}{place}", result.label));
         if let Some(hint) = &record.hint {
             say(&format!("hint: {hint}"));
         }
@@ -140,7 +141,8 @@ fn conclude(result: &CaseResult, published: Result<Vec<Published>, PublishError>
         say(&format!("case `{label}` finished in {seconds:.1} s: {count} outputs"));
         Exit::Fine
     } else {
-        say(&format!("case `{label}` failed after {seconds:.1} s; {count} outputs could still be made"));
+        let made = if count == 0 { "no".to_owned() } else { count.to_string() };
+        say(&format!("case `{label}` failed after {seconds:.1} s; {made} outputs could still be made"));
         Exit::SomeFailed
     }
 }
@@ -150,7 +152,9 @@ fn inputs(graph: &Graph, arguments: &[String]) -> Result<BTreeMap<String, CaseIn
     let mut inputs = BTreeMap::new();
     for argument in arguments {
         let Some((name, text)) = argument.split_once('=') else {
-            return Err(Failure::new(format!("--input {argument}\nhint: write --input NAME=PATH")));
+            return Err(Failure::new(format!(
+                "--input {argument}: no `=` between name and value\nhint: write --input NAME=PATH"
+            )));
         };
         let Some(spec) = graph.input(name) else {
             let hint = suggest(name, "it has", &names).unwrap_or_default();
@@ -161,11 +165,21 @@ fn inputs(graph: &Graph, arguments: &[String]) -> Result<BTreeMap<String, CaseIn
         };
         let input = match spec.kind {
             Kind::Number => {
-                let wrong = |_| Failure::new(format!("--input {name}: `{text}` is no number"));
+                let wrong = |_| {
+                    Failure::new(format!(
+                        "--input {name}: `{text}` is no number\nhint: write it as in `1` or `0.5`"
+                    ))
+                };
                 CaseInput::Value(Value::from(text.parse::<f64>().map_err(wrong)?))
             }
             Kind::Text => CaseInput::Value(Value::from(text)),
             _ if Path::new(text).is_file() => CaseInput::File(text.into()),
+            _ if Path::new(text).is_dir() => {
+                return Err(Failure::new(format!(
+                    "--input {name}: `{text}` is a folder\nhint: name one file in it; this input is of kind `{}`",
+                    spec.kind
+                )));
+            }
             _ => {
                 return Err(Failure::new(format!(
                     "--input {name}: no file `{text}`{}",
@@ -174,22 +188,12 @@ fn inputs(graph: &Graph, arguments: &[String]) -> Result<BTreeMap<String, CaseIn
             }
         };
         if inputs.insert(name.to_owned(), input).is_some() {
-            return Err(Failure::new(format!("--input {name} is given twice")));
+            return Err(Failure::new(format!(
+                "--input {name} is given twice\nhint: a case has one file for each input"
+            )));
         }
     }
     Ok(inputs)
-}
-
-/// A file of a similar name in the same folder.
-fn near_miss(path: &Path) -> String {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
-    match crate::fault::nearest(&wanted, names.iter().map(String::as_str)) {
-        Some(near) => format!("\nhint: did you mean `{}`?", folder.join(near).display()),
-        None => String::new(),
-    }
 }
 
 fn label(args: &RunArgs, inputs: &BTreeMap<String, CaseInput>) -> Result<CaseLabel, Failure> {
@@ -211,11 +215,21 @@ fn label(args: &RunArgs, inputs: &BTreeMap<String, CaseInput>) -> Result<CaseLab
     Ok(CaseLabel::parse(UNNAMED)?)
 }
 
-fn impossible(label: &CaseLabel, reasons: &[crate::plan::Impossible]) -> Failure {
+fn impossible(
+    graph: &Graph,
+    present: &BTreeSet<String>,
+    label: &CaseLabel,
+    reasons: &[crate::plan::Impossible],
+) -> Failure {
     let mut text = Vec::new();
     for reason in reasons {
         text.push(format!("error: case `{label}` cannot run: {}", reason.reason));
         text.extend(reason.hint.iter().map(|hint| format!("hint: {hint}")));
+    }
+    let missing = graph.inputs.iter().filter(|input| input.required && !present.contains(&input.name));
+    let missing: Vec<String> = missing.map(|input| format!("--input {}=FILE", input.name)).collect();
+    if !missing.is_empty() {
+        text.push(format!("hint: give it with {}", missing.join(" ")));
     }
     text.push("note: nothing was read or written".to_owned());
     Failure(text.join("\n"))

@@ -136,7 +136,8 @@ fn choices(place: &Tree, options: &[String]) -> String {
 /// What the schema says of a setting: its description and its default, or else what it takes.
 fn about(schema: &Json, steps: &[&str]) -> Option<String> {
     let property = schema.get("properties")?.get(steps.first()?)?;
-    let text = property.get("description").and_then(Json::as_str).and_then(|text| text.lines().next());
+    let text = property.get("description").and_then(Json::as_str);
+    let text = text.and_then(|text| text.split("\n\n").next()).map(|text| text.replace('\n', " "));
     let default = property.get("default").filter(|default| !default.is_null());
     let default = default.map(|default| format!("its default is {default}"));
     let parts: Vec<_> =

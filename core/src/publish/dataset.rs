@@ -32,7 +32,7 @@ pub(super) fn describe(
             "Description": format!("workflow {} {} ({})", graph.name, graph.version, &graph.digest[..16.min(graph.digest.len())]),
         }],
     });
-    if let Some(link) = raw_link(root, case) {
+    if let Some(link) = raw_link(root, case).or_else(|| raw_above(case, values)) {
         description["DatasetLinks"] = json!({ RAW_LINK: link });
         description["SourceDatasets"] = json!([{ "URL": link }]);
     }
@@ -47,6 +47,13 @@ fn raw_link(root: &Path, case: &Publication<'_>) -> Option<String> {
     let raw = case.sources.iter().find_map(|source| dataset_of(&source.path)).map(|(raw, _)| raw)?;
     let here = root.canonicalize().ok()?;
     Some(relative(&here, &raw).to_string_lossy().into_owned())
+}
+
+/// The way up from derivatives to the raw data set that the same run makes.
+fn raw_above(case: &Publication<'_>, values: &[Item<'_>]) -> Option<String> {
+    let within = values.first()?.0.dataset.as_ref().filter(|_| case.graph.dataset == DatasetKind::Raw)?;
+    let up: PathBuf = Path::new(within).components().map(|_| Component::ParentDir).collect();
+    Some(up.to_string_lossy().into_owned())
 }
 
 /// The way from one folder to another, both absolute.

@@ -56,7 +56,6 @@ pub(super) fn is_in_bids(kind: Kind, suffix: &str) -> bool {
 /// Writes all values below `folder`; returns each output's name and its main file, relative to the folder.
 pub(super) fn write_all(
     folder: &Path,
-    root: &Path,
     case: &Publication<'_>,
     values: &[Item<'_>],
 ) -> Result<Vec<(String, PathBuf)>, PublishError> {
@@ -72,7 +71,7 @@ pub(super) fn write_all(
             std::fs::create_dir_all(&anatomy).map_err(io(&anatomy))?;
         }
         let stem = folder.join(&within).join(&name);
-        let extension = write_one(&stem, root, case, spec, value)?;
+        let extension = write_one(&stem, case, spec, value)?;
         written.push((spec.name.clone(), within.join(format!("{name}{extension}"))));
     }
     Ok(written)
@@ -81,7 +80,6 @@ pub(super) fn write_all(
 /// Writes one value and what belongs to it; returns the extension of its main file.
 fn write_one(
     stem: &Path,
-    root: &Path,
     case: &Publication<'_>,
     spec: &OutputSpec,
     value: &Value,
@@ -93,7 +91,7 @@ fn write_one(
             if let AnyVolume::Labels(labels) = volume {
                 write_whole(&with(stem, ".tsv"), label_names(labels.voxels(), &spec.name).as_bytes())?;
             }
-            let sidecar = json_text(&sidecar(root, case, spec, value, volume.grid()));
+            let sidecar = json_text(&sidecar(case, spec, value, volume.grid()));
             write_whole(&with(stem, ".json"), sidecar.as_bytes())?;
             Ok(".nii.gz")
         }
@@ -156,19 +154,18 @@ fn extension(media_type: &str) -> &'static str {
 }
 
 /// The volume's JSON sidecar: where it comes from and whose grid it lies on.
-fn sidecar(root: &Path, case: &Publication<'_>, spec: &OutputSpec, value: &Value, grid: &Grid) -> Json {
+fn sidecar(case: &Publication<'_>, spec: &OutputSpec, value: &Value, grid: &Grid) -> Json {
     let mut content = Map::new();
     let raw = case.graph.dataset == DatasetKind::Raw && spec.dataset.is_none();
     if !raw {
-        let sources: Vec<String> =
-            case.sources.iter().filter(|s| s.grid.is_some()).map(|s| uri(s, root)).collect();
+        let sources: Vec<String> = case.sources.iter().filter(|s| s.grid.is_some()).map(uri).collect();
         if !sources.is_empty() {
             content.insert("Sources".to_owned(), json!(sources));
         }
         let reference =
             case.sources.iter().find(|source| source.grid.is_some_and(|of_input| of_input.matches(grid)));
-        if let Some(reference) = reference {
-            content.insert("SpatialReference".to_owned(), json!(uri(reference, root)));
+        if let Some(reference) = reference.map(uri).or_else(|| raw_sibling(case, grid)) {
+            content.insert("SpatialReference".to_owned(), json!(reference));
         }
         match value.kind() {
             Kind::Mask => content.insert("Type".to_owned(), json!("ROI")),
@@ -190,11 +187,24 @@ fn sidecar(root: &Path, case: &Publication<'_>, spec: &OutputSpec, value: &Value
 }
 
 /// A source file as a BIDS URI; a file that lies in no data set by its name.
-fn uri(source: &SourceFile, _: &Path) -> String {
+fn uri(source: &SourceFile) -> String {
     match dataset_of(&source.path) {
         Some((_, within)) => format!("bids:{RAW_LINK}:{}", within.display()),
         None => source.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
     }
+}
+
+/// For derivatives of raw data that the same run makes: the BIDS URI of a raw image on the same grid.
+fn raw_sibling(case: &Publication<'_>, grid: &Grid) -> Option<String> {
+    if case.graph.dataset != DatasetKind::Raw {
+        return None;
+    }
+    let raw = case.graph.outputs.iter().zip(case.outputs).filter(|(spec, _)| spec.dataset.is_none());
+    let mut images = raw.flat_map(|(spec, values)| values.iter().map(move |value| (spec, value)));
+    let (spec, (member, value)) =
+        images.find(|(_, (_, value))| value.volume().is_some_and(|volume| volume.grid().matches(grid)))?;
+    let name = FileName::of(spec, member, value.kind()).stem(&case.label.to_string());
+    Some(format!("bids:{RAW_LINK}:{}/anat/{name}.nii.gz", case.label.folder().display()))
 }
 
 /// The names of labels, as BIDS wants them beside a segmentation.

@@ -56,15 +56,15 @@ pub struct StageRecord {
 }
 
 impl StageRecord {
-    /// `aligned` or `aligned[flair]`.
+    /// `aligned` or `aligned (flair)`.
     pub fn place(&self) -> String {
         place(&self.stage, &self.member)
     }
 }
 
-/// `aligned` or `aligned[flair]`.
+/// `aligned` or `aligned (flair)`.
 pub fn place(stage: &str, member: &str) -> String {
-    if member.is_empty() { stage.to_owned() } else { format!("{stage}[{member}]") }
+    if member.is_empty() { stage.to_owned() } else { format!("{stage} ({member})") }
 }
 
 /// Something that happened.
@@ -82,14 +82,14 @@ pub enum Event {
     StageStarted {
         /// The case's label.
         case: String,
-        /// Stage, with its member in brackets.
+        /// Stage, with its member in parentheses.
         stage: String,
     },
     /// An operator tells how far it is.
     StageProgress {
         /// The case's label.
         case: String,
-        /// Stage, with its member in brackets.
+        /// Stage, with its member in parentheses.
         stage: String,
         /// 0 to 1.
         fraction: f64,

@@ -147,7 +147,7 @@ impl Attendant<'_> {
                     return (if asked == 0 { result } else { Err(self.timeout_error(true)) }, seconds);
                 }
                 Ok(Done::Started { .. }) | Err(RecvTimeoutError::Timeout) => {
-                    cancel.store(true, Ordering::Relaxed)
+                    cancel.store(true, Ordering::Relaxed);
                 }
                 Err(RecvTimeoutError::Disconnected) => return dead(),
             }
