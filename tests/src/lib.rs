@@ -1,5 +1,7 @@
 //! What the tests from outside share: where things are, the built program, test images.
 
+pub mod scene;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
