@@ -1,7 +1,4 @@
 //! A workflow with twelve planted faults, checked by the built program with the real plugins: all twelve in one go.
-
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-
 use neuroloom_tests::{built, finish, neuroloom, root};
 
 #[test]
