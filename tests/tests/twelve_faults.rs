@@ -1,4 +1,5 @@
 //! A workflow with twelve planted faults, checked by the built program with the real plugins: all twelve in one go.
+
 use neuroloom_tests::{built, finish, neuroloom, root};
 
 #[test]
