@@ -312,6 +312,29 @@ pub enum NodePlan {
     },
 }
 
+impl Plan {
+    /// The inputs that a value is made from, directly or through other stages.
+    pub fn inputs_behind(&self, source: &Source) -> BTreeSet<String> {
+        let mut inputs = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut open = vec![source];
+        while let Some(source) = open.pop() {
+            match source {
+                Source::Input(name) => drop(inputs.insert(name.clone())),
+                Source::Reserved(_) => {}
+                Source::Output { node, .. } => {
+                    if let Some(NodePlan::Run { wiring, .. }) =
+                        self.nodes.get(*node).filter(|_| seen.insert(*node))
+                    {
+                        open.extend(wiring.iter().map(|wire| &wire.source));
+                    }
+                }
+            }
+        }
+        inputs
+    }
+}
+
 impl NodePlan {
     /// Whether it runs.
     pub const fn runs(&self) -> bool {

@@ -7,7 +7,7 @@ mod dataset;
 mod files;
 
 use crate::case::{CaseLabel, dataset_of};
-use crate::plan::{DatasetKind, Graph, OutputSpec};
+use crate::plan::{DatasetKind, Graph, OutputSpec, Plan};
 use sdk::{Grid, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -71,6 +71,8 @@ pub struct SourceFile {
 pub struct Publication<'a> {
     /// The workflow.
     pub graph: &'a Graph,
+    /// What the case was to do.
+    pub plan: &'a Plan,
     /// Whose.
     pub label: &'a CaseLabel,
     /// For each of the graph's outputs: its members and their values.

@@ -58,8 +58,8 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
     let mut exit = stop.exit();
     runner::run(&graph, &registry, &options, vec![job], &mut |result| {
-        let (outputs, ok) = (&result.outputs, result.ok);
-        let publication = Publication { graph: &graph, label: &label, outputs, sources: &sources, ok };
+        let (plan, outputs, ok) = (&result.plan, &result.outputs, result.ok);
+        let publication = Publication { graph: &graph, plan, label: &label, outputs, sources: &sources, ok };
         let published =
             if result.interrupted { Ok(Vec::new()) } else { publish::publish(&args.out, &publication) };
         exit = conclude(&result, published, &stop);

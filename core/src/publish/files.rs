@@ -3,9 +3,9 @@
 use super::dataset::RAW_LINK;
 use super::{Item, Publication, PublishError, SourceFile, io, write_whole};
 use crate::case::dataset_of;
-use crate::plan::{DatasetKind, OutputSpec};
+use crate::plan::{DatasetKind, OutputPlan, OutputSpec};
 use sdk::nifti::{self, WriteOptions};
-use sdk::{AnyVolume, Content, Grid, Kind, Table, Transform, Value};
+use sdk::{AnyVolume, Content, Grid, Kind, Table, Transform};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -61,7 +61,8 @@ pub(super) fn write_all(
 ) -> Result<Vec<(String, PathBuf)>, PublishError> {
     let anatomy = folder.join("anat");
     let mut written = Vec::new();
-    for (spec, (member, value)) in values {
+    for item in values {
+        let (spec, (member, value)) = item;
         let name = FileName::of(spec, member, value.kind()).stem(&case.label.to_string());
         let within = match &value.content {
             Content::Document(_) | Content::Text(_) | Content::Number(_) => PathBuf::new(),
@@ -71,19 +72,15 @@ pub(super) fn write_all(
             std::fs::create_dir_all(&anatomy).map_err(io(&anatomy))?;
         }
         let stem = folder.join(&within).join(&name);
-        let extension = write_one(&stem, case, spec, value)?;
+        let extension = write_one(&stem, case, item)?;
         written.push((spec.name.clone(), within.join(format!("{name}{extension}"))));
     }
     Ok(written)
 }
 
 /// Writes one value and what belongs to it; returns the extension of its main file.
-fn write_one(
-    stem: &Path,
-    case: &Publication<'_>,
-    spec: &OutputSpec,
-    value: &Value,
-) -> Result<&'static str, PublishError> {
+fn write_one(stem: &Path, case: &Publication<'_>, item: &Item<'_>) -> Result<&'static str, PublishError> {
+    let (spec, (_, value)) = item;
     match &value.content {
         Content::Volume(volume) => {
             let options = WriteOptions { description: format!("neuroloom {}", spec.name) };
@@ -91,7 +88,7 @@ fn write_one(
             if let AnyVolume::Labels(labels) = volume {
                 write_whole(&with(stem, ".tsv"), label_names(labels.voxels(), &spec.name).as_bytes())?;
             }
-            let sidecar = json_text(&sidecar(case, spec, value, volume.grid()));
+            let sidecar = json_text(&sidecar(case, item, volume.grid()));
             write_whole(&with(stem, ".json"), sidecar.as_bytes())?;
             Ok(".nii.gz")
         }
@@ -154,11 +151,14 @@ fn extension(media_type: &str) -> &'static str {
 }
 
 /// The volume's JSON sidecar: where it comes from and whose grid it lies on.
-fn sidecar(case: &Publication<'_>, spec: &OutputSpec, value: &Value, grid: &Grid) -> Json {
+fn sidecar(case: &Publication<'_>, item: &Item<'_>, grid: &Grid) -> Json {
+    let (spec, (member, value)) = item;
     let mut content = Map::new();
     let raw = case.graph.dataset == DatasetKind::Raw && spec.dataset.is_none();
     if !raw {
-        let sources: Vec<String> = case.sources.iter().filter(|s| s.grid.is_some()).map(uri).collect();
+        let behind = inputs_behind(case, spec, member);
+        let sources: Vec<String> =
+            case.sources.iter().filter(|s| behind.contains(&s.input)).map(uri).collect();
         if !sources.is_empty() {
             content.insert("Sources".to_owned(), json!(sources));
         }
@@ -184,6 +184,15 @@ fn sidecar(case: &Publication<'_>, spec: &OutputSpec, value: &Value, grid: &Grid
     }
     content.extend(spec.sidecar.clone());
     Json::Object(content)
+}
+
+/// The inputs that an output's member was made from.
+fn inputs_behind(case: &Publication<'_>, spec: &OutputSpec, member: &str) -> BTreeSet<String> {
+    let planned =
+        case.graph.outputs.iter().zip(&case.plan.outputs).find(|(output, _)| output.name == spec.name);
+    let Some((_, OutputPlan::Available(members))) = planned else { return BTreeSet::new() };
+    let source = members.iter().find(|(name, ..)| name == member).map(|(_, source, _)| source);
+    source.map(|source| case.plan.inputs_behind(source)).unwrap_or_default()
 }
 
 /// A source file as a BIDS URI; a file that lies in no data set by its name.
