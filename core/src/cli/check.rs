@@ -27,8 +27,8 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> 
         }
         Err(faults) => {
             let plural = if faults.len() == 1 { "" } else { "s" };
-            say(&faults.render(colour()));
-            say(&format!("\nerror: {} fault{plural} in {}", faults.len(), args.workflow.workflow.display()));
+            let (text, path) = (faults.render(colour()), args.workflow.workflow.display());
+            say(&format!("{text}\nerror: {} fault{plural} in {path}", faults.len()));
             return Ok(Exit::Nothing);
         }
     };
