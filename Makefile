@@ -35,6 +35,7 @@ soak: build tools
 
 check: | third_party/libtorch
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path examples/minimal_plugin/Cargo.toml --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	$(MAKE) build
