@@ -154,12 +154,23 @@ fn a_stage_that_heeds_its_timeout_stops_and_one_that_does_not_is_given_up() {
     }
 }
 
+/// Three libraries, each loaded from a file of its own under a name of its own.
 #[test]
 fn a_volume_passes_three_plugins_at_the_same_address() {
-    let pass = "operator = \"pass\"";
+    let folder = tempfile::tempdir().unwrap();
+    let mut registry = Registry::default();
+    for name in ["testa", "testb", "testc"] {
+        let package = format!("neuroloom-{name}");
+        registry.add(&forged(folder.path(), name, b"neuroloom-tests", package.as_bytes())).unwrap();
+    }
+    let stages = ["testa:pass", "testb:pass", "testc:pass"].map(|name| format!("operator = \"{name}\""));
+    let graph = graph(&registry, &chain(&[("a", &stages[0]), ("b", &stages[1]), ("c", &stages[2])]));
     let image = image(256, 0.5);
     let address = image.voxels().as_ptr();
-    let results = run_all(&chain(&[("a", pass), ("b", pass), ("c", pass)]), &[image], &options());
+    let jobs = jobs(&graph, &registry, &[image]);
+    let (graph, registry) = (Arc::new(graph), Arc::new(registry));
+    let mut results = Vec::new();
+    runner::run(&graph, &registry, &options(), jobs, &mut |result| results.push(result));
     let value = &results[0].outputs[0][0].1;
     let Some(AnyVolume::Image(result)) = value.volume() else { panic!("{value:?}") };
     assert_eq!(result.voxels().as_ptr(), address);
