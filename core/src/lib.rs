@@ -16,4 +16,5 @@ pub mod render;
 pub mod runner;
 pub mod schema;
 pub mod site;
+pub mod store;
 pub mod workflow;
