@@ -11,6 +11,7 @@ pub mod graph;
 mod host;
 pub mod plan;
 pub mod publish;
+pub mod record;
 pub mod registry;
 pub mod render;
 pub mod runner;
