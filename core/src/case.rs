@@ -1,9 +1,25 @@
-//! Which case is run: its label, and where its files come from.
+//! Which cases are run: their labels, and where their files come from.
+//!
+//! [`Cohort::find`] finds the cases of a folder or table, with the file of each input, and says what came close where it
+//! found none. It reads names only: no image, and no folder that is not asked for.
+
+mod bids;
+mod cohort;
+mod entities;
+mod error;
+#[cfg(test)]
+mod on_disk;
+mod resolve;
+mod table;
+mod tsv;
+
+pub use cohort::{Cohort, CohortCase, CohortKind, Filters, Given, NearMiss, Problem};
+pub use error::CohortError;
 
 use std::path::{Path, PathBuf};
 
 /// A case's label: subject and, if there are several visits, session.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseLabel {
     /// Without `sub-`.
     pub subject: String,
@@ -12,7 +28,7 @@ pub struct CaseLabel {
 }
 
 /// A label that BIDS does not allow.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "case label `{label}` is not of the form `sub-LABEL` or `sub-LABEL_ses-LABEL` with letters and digits only\n\
      hint: for example `--case sub-017` or `--case sub-017_ses-02`"
@@ -60,6 +76,12 @@ impl CaseLabel {
             Some(session) => subject.join(format!("ses-{session}")),
             None => subject,
         }
+    }
+}
+
+impl serde::Serialize for CaseLabel {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
