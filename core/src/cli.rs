@@ -1,10 +1,12 @@
 //! The command line. Data go to stdout, all else to stderr.
 
 mod check;
+mod cohort;
 mod completions;
 mod doctor;
 mod graph;
 mod logging;
+mod plan;
 mod plugins;
 mod progress;
 mod run;
@@ -87,6 +89,8 @@ enum Command {
     Run(run::RunArgs),
     /// Find all faults of a workflow, or tell what each missing input costs
     Check(check::CheckArgs),
+    /// Tell which cases of a cohort can run, how, and why not
+    Plan(plan::PlanArgs),
     /// Draw a workflow
     Graph(graph::GraphArgs),
     /// Show the plugins that were found
@@ -137,6 +141,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&cli.common, &args),
         Command::Check(args) => check::check(&cli.common, &args),
+        Command::Plan(args) => plan::plan(&cli.common, &args),
         Command::Graph(args) => graph::graph(&cli.common, &args),
         Command::Plugins(args) => plugins::plugins(&cli.common, &args),
         Command::Schema(args) => schema::schema(&cli.common, &args),

@@ -3,7 +3,7 @@
 use super::patterns;
 use crate::catalogue::Catalogue;
 use crate::fault::list;
-use crate::plan::{Graph, NodePlan, OutputPlan, Plan, Source};
+use crate::plan::{Graph, Impossible, NodePlan, OutputPlan, Plan, Source};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -63,15 +63,26 @@ pub fn cost_table(graph: &Graph, catalogue: &dyn Catalogue) -> CostTable {
 
 /// What it costs when the inputs `absent` are.
 pub fn cost_row(graph: &Graph, catalogue: &dyn Catalogue, absent: &BTreeSet<String>) -> CostRow {
-    let names = graph.inputs.iter().map(|input| input.name.clone());
-    let all: BTreeSet<String> = names.clone().collect();
+    let all: BTreeSet<String> = graph.inputs.iter().map(|input| input.name.clone()).collect();
     let present = all.difference(absent).cloned().collect();
-    let mut row =
-        CostRow { absent: names.filter(|name| absent.contains(name)).collect(), ..CostRow::default() };
     let whole = graph.plan(catalogue, &all).ok();
-    match graph.plan(catalogue, &present) {
-        Ok(plan) => compare(graph, whole.as_ref(), &plan, &mut row),
-        Err(reasons) => row.impossible = reasons.into_iter().map(|reason| reason.reason).collect(),
+    let plan = graph.plan(catalogue, &present);
+    row_of(graph, whole.as_ref(), &present, plan.as_ref().map_err(Vec::as_slice))
+}
+
+/// What it costs that only the inputs `present` are there, if this comes to `plan`, compared with the plan for all.
+pub fn row_of(
+    graph: &Graph,
+    whole: Option<&Plan>,
+    present: &BTreeSet<String>,
+    plan: Result<&Plan, &[Impossible]>,
+) -> CostRow {
+    let names = graph.inputs.iter().map(|input| input.name.clone());
+    let mut row =
+        CostRow { absent: names.filter(|name| !present.contains(name)).collect(), ..CostRow::default() };
+    match plan {
+        Ok(plan) => compare(graph, whole, plan, &mut row),
+        Err(reasons) => row.impossible = reasons.iter().map(|reason| reason.reason.clone()).collect(),
     }
     row
 }
