@@ -4,8 +4,11 @@
 //! for every pattern of presence of the optional inputs, *presence* decides what runs and asks the operators for their
 //! ports, and *unification* follows frames and grids. What nothing needs is left out at the end.
 //!
+//! The stages of the cohort are checked as nodes that come after all others, and taken out of these at the end.
+//!
 //! A fault poisons what depends on it: a value of unknown kind or grid fits everywhere, so that one mistake is told once.
 
+mod cohort;
 pub mod cost;
 mod expand;
 mod kinds;
@@ -44,12 +47,15 @@ pub(crate) fn build(
             return None;
         }
     };
+    let of_cases = graph.nodes.len() - workflow.groups.len();
+    let mut groups = cohort::Ports::new();
     let mut ran = vec![false; graph.nodes.len()];
     let mut skipped = vec![String::new(); graph.nodes.len()];
     let mut hopeless = Vec::new();
     let mut sink = unify::Sink::default();
     for present in &patterns {
-        let evaluation = presence::evaluate(&graph, &health, present, catalogue, &cache);
+        let mut evaluation = presence::evaluate(&graph, &health, present, catalogue, &cache);
+        evaluation.counts = cohort::look(&graph, of_cases, &evaluation, &mut groups);
         for (index, state) in evaluation.states.iter().enumerate() {
             match state {
                 presence::State::Skip(reason) if skipped[index].is_empty() => {
@@ -70,6 +76,7 @@ pub(crate) fn build(
     if faults.is_empty() {
         faults.extend(hopeless.into_iter().map(|reason| Fault::whole(reason.reason).maybe_hint(reason.hint)));
         prune::prune(&mut graph, &ran, &skipped);
+        cohort::take_apart(&mut graph, groups, catalogue);
     }
     Some(graph)
 }

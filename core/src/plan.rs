@@ -6,7 +6,7 @@
 
 use crate::catalogue::OperatorRef;
 use crate::fault::Span;
-use sdk::{Interface, Kind};
+use sdk::{Interface, Kind, Scope};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -99,6 +99,10 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// What is published, in written order.
     pub outputs: Vec<OutputSpec>,
+    /// Stages that run after all cases, in written order.
+    pub cohort: Vec<GroupNode>,
+    /// What of them is published, in written order.
+    pub cohort_outputs: Vec<GroupOutput>,
     /// What the user should know: stages left out, for one.
     pub notes: Vec<String>,
 }
@@ -201,6 +205,51 @@ impl Node {
     }
 }
 
+/// A stage over the sessions of a subject or the cases of a cohort.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupNode {
+    /// Operator, settings and wires; the wires lead to values of each case. `always` runs it even if no case has values.
+    #[serde(flatten)]
+    pub node: Node,
+    /// Whose cases it sees.
+    pub scope: Scope,
+    /// Its ports, for a case that has all that is wired.
+    pub interface: Interface,
+}
+
+/// What is published of a group stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupOutput {
+    /// Its name.
+    pub name: String,
+    /// Its values: one with an empty member, or the members of a set.
+    pub parts: Vec<GroupPart>,
+    /// Entities and suffix of the file's name, as in `desc-lesions_table`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bids: Option<String>,
+    /// Keys to add to the file's JSON sidecar.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub sidecar: serde_json::Map<String, serde_json::Value>,
+    /// Where it is declared.
+    #[serde(skip)]
+    pub span: Span,
+}
+
+/// A value of a [`GroupOutput`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupPart {
+    /// Its name in the output; empty for a single value.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub member: String,
+    /// Index into [`Graph::cohort`].
+    pub node: usize,
+    /// That stage's output port.
+    pub port: String,
+    /// The member at that port, if it holds a set; empty otherwise.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub port_member: String,
+}
+
 /// What a stage is given to run with; none of it changes the result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Means {
@@ -290,6 +339,8 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// For each of [`Graph::outputs`].
     pub outputs: Vec<OutputPlan>,
+    /// For each of [`Graph::cohort`].
+    pub groups: Vec<GroupPlan>,
     /// What operators say about this pattern, as `stage: note`.
     pub notes: Vec<String>,
 }
@@ -312,7 +363,22 @@ pub enum NodePlan {
     },
 }
 
+/// What a case brings to a group stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupPlan {
+    /// Every value it brings, in written order.
+    pub wiring: Vec<Wire>,
+    /// The chain of reasons why the case does not count there: it has nothing at a required port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<String>,
+}
+
 impl Plan {
+    /// The values that group stages read of such a case.
+    pub fn kept(&self) -> BTreeSet<&Source> {
+        self.groups.iter().flat_map(|group| &group.wiring).map(|wire| &wire.source).collect()
+    }
+
     /// The inputs that a value is made from, directly or through other stages.
     pub fn inputs_behind(&self, source: &Source) -> BTreeSet<String> {
         let mut inputs = BTreeSet::new();
@@ -381,6 +447,12 @@ impl Graph {
         let Some(node) = self.nodes.get(*node) else { return source.to_string() };
         let parts = [node.stage.as_str(), port, &node.member, member];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
+    }
+
+    /// The values that group stages read of some case, each once: what a run keeps for them.
+    pub fn kept(&self) -> Vec<Source> {
+        let wires = self.cohort.iter().flat_map(|group| &group.node.wires);
+        wires.flat_map(|wire| wire.candidates.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The input of that name.

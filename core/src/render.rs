@@ -6,7 +6,8 @@
 mod layout;
 mod svg;
 
-use crate::plan::{Graph, Source, WireSpec};
+use crate::plan::{Graph, GroupNode, Source, WireSpec};
+use sdk::Scope;
 use std::fmt::Write as _;
 
 pub use svg::svg;
@@ -74,6 +75,7 @@ impl Drawing {
             }
             places.push(place);
         }
+        let after: Vec<usize> = graph.cohort.iter().map(|group| drawing.group(group, &places)).collect();
         for (node, place) in graph.nodes.iter().zip(&places) {
             node.wires.iter().for_each(|wire| drawing.wire(wire, *place, &places));
         }
@@ -82,7 +84,24 @@ impl Drawing {
             let place = drawing.block(Role::Output, &output.name, lines, false);
             output.wires.iter().for_each(|wire| drawing.wire(wire, place, &places));
         }
+        for output in &graph.cohort_outputs {
+            let lines = output.bids.iter().cloned().collect();
+            let to = drawing.block(Role::Output, &output.name, lines, false);
+            for part in &output.parts {
+                let (from, output, input) = (after[part.node], part.port.clone(), String::new());
+                drawing.arrow(Arrow { from, output, to, input, stand_in: false });
+            }
+        }
         drawing
+    }
+
+    /// A stage of the cohort.
+    fn group(&mut self, group: &GroupNode, places: &[usize]) -> usize {
+        let scope = if group.scope == Scope::Subject { "for each subject" } else { "for the cohort" };
+        let lines = vec![group.node.operator.name.clone(), scope.to_owned()];
+        let place = self.block(Role::Stage, &group.node.stage, lines, false);
+        group.node.wires.iter().for_each(|wire| self.wire(wire, place, places));
+        place
     }
 
     fn find(&self, role: Role, name: &str) -> Option<usize> {
@@ -104,12 +123,15 @@ impl Drawing {
             };
             let Some(from) = from else { continue };
             let stand_in = wire.candidates.len() > 1;
-            let arrow = Arrow { from, output, to, input: wire.port.clone(), stand_in };
-            add(&mut self.blocks[from].outputs, &arrow.output);
-            add(&mut self.blocks[to].inputs, &arrow.input);
-            if !self.arrows.contains(&arrow) {
-                self.arrows.push(arrow);
-            }
+            self.arrow(Arrow { from, output, to, input: wire.port.clone(), stand_in });
+        }
+    }
+
+    fn arrow(&mut self, arrow: Arrow) {
+        add(&mut self.blocks[arrow.from].outputs, &arrow.output);
+        add(&mut self.blocks[arrow.to].inputs, &arrow.input);
+        if !self.arrows.contains(&arrow) {
+            self.arrows.push(arrow);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::catalogue::{Catalogue, OperatorRef};
 use crate::plan::Reserved;
-use sdk::Kind;
+use sdk::{Kind, Scope};
 use serde_json::{Map, Value as Json, json};
 
 /// The schema of a workflow. With a catalogue it knows the operators and their settings; without, it fits any plugins.
@@ -25,6 +25,8 @@ pub fn workflow(catalogue: Option<&dyn Catalogue>) -> Json {
     definitions.insert("input".to_owned(), input());
     definitions.insert("stage".to_owned(), stage());
     definitions.insert("output".to_owned(), output());
+    definitions.insert("cohort_stage".to_owned(), cohort_stage());
+    definitions.insert("cohort_output".to_owned(), cohort_output());
     if let Some(catalogue) = catalogue {
         operators(catalogue, &mut definitions);
     }
@@ -59,7 +61,13 @@ pub fn workflow(catalogue: Option<&dyn Catalogue>) -> Json {
                 }
             },
             "stages": named("stage"),
-            "outputs": named("output")
+            "outputs": named("output"),
+            "cohort": {
+                "type": "object",
+                "description": "What is done after all cases, over all of them.",
+                "additionalProperties": false,
+                "properties": { "stages": named("cohort_stage"), "outputs": named("cohort_output") }
+            }
         },
         "definitions": definitions
     })
@@ -166,9 +174,40 @@ fn output() -> Json {
     })
 }
 
+fn cohort_stage() -> Json {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "operator": { "type": "string", "description": "An operator on subjects or cohorts." },
+            "inputs": { "type": "object", "additionalProperties": { "$ref": "#/definitions/feed" } },
+            "settings": { "type": "object", "description": "Settings of the operator; `neuroloom plugins inspect` lists them." },
+            "always": { "type": "boolean", "default": false, "description": "Runs also when no case has values for it." },
+            "device": { "type": "string", "description": "`cpu`, `cuda:0` … or `auto`." },
+            "threads": { "type": "integer", "minimum": 1, "maximum": 4096, "description": "Threads it may use." },
+            "memory": { "type": ["string", "number"], "description": "Declared peak, as in `4 GiB`; a number is bytes." },
+            "timeout": { "type": ["string", "number"], "description": "Limit of one run, as in `10 min`; a number is seconds." },
+            "remove": removal("stage")
+        }
+    })
+}
+
+fn cohort_output() -> Json {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "from": { "$ref": "#/definitions/feed" },
+            "bids": { "type": "string", "description": "Entities and suffix, as in `desc-lesions_table`." },
+            "sidecar": { "type": "object", "description": "Keys to add to the JSON sidecar." },
+            "remove": removal("output")
+        }
+    })
+}
+
 /// Adds the operators' settings, and ties each to the stages that run it.
 fn operators(catalogue: &dyn Catalogue, definitions: &mut Map<String, Json>) {
-    let mut rules = Vec::new();
+    let (mut of_cases, mut of_groups) = (Vec::new(), Vec::new());
     for operator in catalogue.operators() {
         let Ok(found) = catalogue.find(&operator.to_string()) else { continue };
         let key = operator.to_string();
@@ -181,14 +220,18 @@ fn operators(catalogue: &dyn Catalogue, definitions: &mut Map<String, Json>) {
         if catalogue.find(&operator.name).is_ok() {
             names.push(operator.name.clone());
         }
+        let case = found.description.scope == Scope::Case;
+        let rules = if case { &mut of_cases } else { &mut of_groups };
         rules.push(json!({
             "if": { "properties": { "operator": { "enum": names } }, "required": ["operator"] },
             "then": { "properties": { "settings": { "$ref": format!("#/definitions/{key}") } } }
         }));
         definitions.insert(key, settings);
     }
-    if let Some(Json::Object(stage)) = definitions.get_mut("stage") {
-        stage.insert("allOf".to_owned(), Json::Array(rules));
+    for (stage, rules) in [("stage", of_cases), ("cohort_stage", of_groups)] {
+        if let Some(Json::Object(stage)) = definitions.get_mut(stage) {
+            stage.insert("allOf".to_owned(), Json::Array(rules));
+        }
     }
 }
 
@@ -212,7 +255,9 @@ fn move_references(schema: &mut Json, key: &str) {
 mod tests {
     use super::*;
     use crate::catalogue::fake::Fake;
-    use crate::workflow::{INPUT_KEYS, SECTIONS, STAGE_KEYS, tree};
+    use crate::workflow::{
+        COHORT_KEYS, COHORT_OUTPUT_KEYS, COHORT_STAGE_KEYS, INPUT_KEYS, SECTIONS, STAGE_KEYS, tree,
+    };
 
     fn paper() -> Json {
         let text = include_str!("../tests/data/brain-metastases.toml");
@@ -240,6 +285,9 @@ mod tests {
         assert_eq!(keys(&schema, "/properties"), sorted(&SECTIONS));
         assert_eq!(keys(&schema, "/definitions/stage/properties"), sorted(&STAGE_KEYS));
         assert_eq!(keys(&schema, "/definitions/input/properties"), sorted(&INPUT_KEYS));
+        assert_eq!(keys(&schema, "/properties/cohort/properties"), sorted(&COHORT_KEYS));
+        assert_eq!(keys(&schema, "/definitions/cohort_stage/properties"), sorted(&COHORT_STAGE_KEYS));
+        assert_eq!(keys(&schema, "/definitions/cohort_output/properties"), sorted(&COHORT_OUTPUT_KEYS));
     }
 
     #[test]

@@ -30,7 +30,9 @@ use std::sync::Arc;
 use tree::Tree;
 
 #[cfg(test)]
-pub(crate) use parse::{INPUT_KEYS, SECTIONS, STAGE_KEYS};
+pub(crate) use parse::{
+    COHORT_KEYS, COHORT_OUTPUT_KEYS, COHORT_STAGE_KEYS, INPUT_KEYS, SECTIONS, STAGE_KEYS,
+};
 
 /// What the command line changes in a workflow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +76,10 @@ pub(crate) struct Workflow {
     pub(crate) values: Vec<ValueDef>,
     pub(crate) stages: Vec<StageDef>,
     pub(crate) outputs: Vec<OutputDef>,
+    /// `[cohort.stages]`.
+    pub(crate) groups: Vec<StageDef>,
+    /// `[cohort.outputs]`.
+    pub(crate) group_outputs: Vec<OutputDef>,
     /// Inputs, values and stages that a later text removed.
     pub(crate) removed: Vec<Text>,
 }

@@ -184,6 +184,18 @@ impl Fake {
         let mut cohort = describe::<NoSettings>("cohort_report", None, &[], &[Port::document("html")]);
         cohort.scope = Scope::Cohort;
         self.add("report", cohort, plain);
+        let inputs = [
+            Port::table("table").about("measurements"),
+            image("image").on("g").optional(),
+            Port::labels("labels").on("g").optional(),
+        ];
+        let mut cohort = describe::<Strip>("summarise", None, &inputs, &[Port::table("table")]);
+        cohort.scope = Scope::Cohort;
+        self.add("evaluate", cohort, plain);
+        let inputs = [Port::labels("lesions")];
+        let mut subject = describe::<NoSettings>("follow", None, &inputs, &[Port::table("table")]);
+        subject.scope = Scope::Subject;
+        self.add("evaluate", subject, plain);
     }
 
     /// An operator whose code panics when it is asked for its ports.

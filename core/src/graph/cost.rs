@@ -114,6 +114,13 @@ fn compare(graph: &Graph, whole: Option<&Plan>, plan: &Plan, row: &mut CostRow) 
     let usual = whole.map(|whole| whole.notes.as_slice()).unwrap_or_default();
     let own = row.absent.is_empty();
     row.notes = plan.notes.iter().filter(|note| own || !usual.contains(note)).cloned().collect();
+    for (index, (group, state)) in graph.cohort.iter().zip(&plan.groups).enumerate() {
+        let counted = whole.is_none_or(|whole| whole.groups[index].lacks.is_none());
+        if let (Some(reason), true) = (&state.lacks, counted) {
+            let name = format!("its part in `{}`", group.node.stage);
+            row.lost.push(Loss { name, reason: reason.clone() });
+        }
+    }
     for (index, (output, state)) in graph.outputs.iter().zip(&plan.outputs).enumerate() {
         let before = whole.map(|whole| &whole.outputs[index]);
         match (state, before) {

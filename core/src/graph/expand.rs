@@ -1,5 +1,7 @@
 //! Expansion: stages become nodes, names become sources, `each` and `insert_after` are spread.
 
+mod cohort;
+
 use super::names::{Feeder, Members, Name, Offer, Resolved, Resolver, Scope, Shape};
 use super::node::{self, Chosen, Health, PortWires, Trust};
 use super::presence::Interfaces;
@@ -14,7 +16,7 @@ use sdk::port::{KindSpec, PortSpec};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// The graph of a workflow, and how much of each node is known.
+/// The graph of a workflow, and how much of each node is known. The stages of the cohort are its last nodes.
 pub(super) fn expand(
     workflow: &Workflow,
     sources: &Sources,
@@ -37,9 +39,17 @@ pub(super) fn expand(
         inputs: workflow.inputs.clone(),
         nodes: Vec::new(),
         outputs: Vec::new(),
+        cohort: Vec::new(),
+        cohort_outputs: Vec::new(),
         notes: Vec::new(),
     };
-    let resolver = Resolver { workflow, scope: &scope, shapes: HashMap::new(), redirects: HashMap::new() };
+    let resolver = Resolver {
+        workflow,
+        scope: &scope,
+        shapes: HashMap::new(),
+        groups: HashMap::new(),
+        redirects: HashMap::new(),
+    };
     let mut expander = Expander {
         resolver,
         graph,
@@ -55,7 +65,9 @@ pub(super) fn expand(
     for value in 0..workflow.values.len() {
         expander.resolver.value(value, expander.faults);
     }
+    expander.groups();
     expander.outputs();
+    expander.group_outputs();
     (expander.graph, expander.health)
 }
 
@@ -82,12 +94,8 @@ struct Expander<'a> {
 impl Expander<'_> {
     fn stage(&mut self, index: usize) {
         let def = &self.resolver.workflow.stages[index];
-        let mut chosen = node::choose(def, self.catalogue, self.faults);
-        if let Some(chosen) = &mut chosen {
-            let (schema, operator) = (&chosen.description.settings, &chosen.operator.name);
-            chosen.checked =
-                settings::check(def.settings.as_ref(), schema, self.sources, operator, self.faults);
-        }
+        let mut chosen = node::choose(def, false, self.catalogue, self.faults);
+        self.check_settings(def, chosen.as_mut());
         self.conditions(def);
         let reader = format!("stage `{}`", def.name.text);
         let shared: Vec<_> = def.inputs.iter().map(|port| (port, self.wires(&port.feed, &reader))).collect();
@@ -124,6 +132,12 @@ impl Expander<'_> {
         }
         self.name_outputs(&mut shape, chosen.as_ref());
         self.resolver.shapes.insert(index, shape);
+    }
+
+    fn check_settings(&mut self, def: &StageDef, chosen: Option<&mut Chosen>) {
+        let Some(chosen) = chosen else { return };
+        let (schema, operator) = (&chosen.description.settings, &chosen.operator.name);
+        chosen.checked = settings::check(def.settings.as_ref(), schema, self.sources, operator, self.faults);
     }
 
     /// `only_with` and `only_without` name inputs that may be absent.
@@ -435,7 +449,7 @@ impl Expander<'_> {
                 span: def.name.span,
             });
         }
-        if defs.is_empty() {
+        if defs.is_empty() && self.resolver.workflow.group_outputs.is_empty() {
             let fault = Fault::whole("the workflow has no outputs, so nothing of it is needed");
             self.faults.push(fault.hint("name what to publish under `[outputs]`"));
         }

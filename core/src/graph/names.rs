@@ -11,6 +11,7 @@ pub(super) enum Name {
     Input,
     Value(usize),
     Stage(usize),
+    Group(usize),
     /// It was there until a later text removed it.
     Removed,
 }
@@ -29,11 +30,18 @@ impl<'a> Scope<'a> {
         let values = values.map(|(at, value)| (value.name.text.as_str(), Name::Value(at), value.name.span));
         let stages = workflow.stages.iter().enumerate();
         let stages = stages.map(|(at, stage)| (stage.name.text.as_str(), Name::Stage(at), stage.name.span));
-        let all: Vec<(&str, Name, Span)> = inputs.chain(values).chain(stages).collect();
+        let groups = workflow.groups.iter().enumerate();
+        let groups = groups.map(|(at, stage)| (stage.name.text.as_str(), Name::Group(at), stage.name.span));
+        let all: Vec<(&str, Name, Span)> = inputs.chain(values).chain(stages).chain(groups).collect();
         for (name, what, span) in all {
-            if names.insert(name, what).is_some() {
+            let taken = names.contains_key(name);
+            if taken {
                 let message = format!("`{name}` is the name of more than one input, value or stage");
                 faults.push(Fault::at(span, message).hint("rename one of them"));
+            }
+            // Of a case's stage and one of the cohort, the first stays: more reads it.
+            if !taken || !matches!(what, Name::Group(_)) {
+                names.insert(name, what);
             }
         }
         for removed in &workflow.removed {
@@ -113,6 +121,8 @@ pub(super) struct Resolver<'a> {
     pub(super) scope: &'a Scope<'a>,
     /// Stages expanded so far.
     pub(super) shapes: HashMap<usize, Shape>,
+    /// Cohort stages expanded so far.
+    pub(super) groups: HashMap<usize, Shape>,
     /// Wires on which a stage was put: its output is read instead.
     pub(super) redirects: HashMap<Source, Source>,
 }
@@ -140,6 +150,15 @@ impl Resolver<'_> {
                 // It is part of a cycle.
                 None => Resolved::Poison,
             },
+            Some(Name::Group(_)) => {
+                let message = format!(
+                    "{reader} reads `{}`, but `{}` is a cohort stage, which runs after all cases",
+                    text.text, parts[0]
+                );
+                let hint = "only `[cohort.outputs]` reads what cohort stages make";
+                faults.push(Fault::at(text.span, message).hint(hint));
+                Resolved::Poison
+            }
             None => {
                 let all = self.scope.all();
                 let message = format!(
@@ -147,6 +166,34 @@ impl Resolver<'_> {
                     text.text, parts[0]
                 );
                 faults.push(Fault::at(text.span, message).maybe_hint(suggest(parts[0], "there are", &all)));
+                Resolved::Poison
+            }
+        }
+    }
+
+    /// What a cohort output publishes.
+    pub(super) fn group_output(&self, text: &Text, reader: &str, faults: &mut Vec<Fault>) -> Resolved {
+        let parts: Vec<&str> = text.text.split('.').collect();
+        match self.scope.get(parts[0]) {
+            Some(Name::Removed) => Resolved::Nothing,
+            Some(Name::Group(group)) => match self.groups.get(&group) {
+                Some(shape) => self.output(text, &parts, shape, reader, faults),
+                None => Resolved::Poison,
+            },
+            None if parts[0] != "case" => {
+                let names: Vec<&str> =
+                    self.workflow.groups.iter().map(|group| group.name.text.as_str()).collect();
+                let message = format!(
+                    "{reader} publishes `{}`, but there is no cohort stage `{}`",
+                    text.text, parts[0]
+                );
+                faults.push(Fault::at(text.span, message).maybe_hint(suggest(parts[0], "there are", &names)));
+                Resolved::Poison
+            }
+            _ => {
+                let message = format!("{reader} publishes `{}`, which each case has its own of", text.text);
+                let hint = "publish it under `[outputs]`, or name the output of a cohort stage";
+                faults.push(Fault::at(text.span, message).hint(hint));
                 Resolved::Poison
             }
         }

@@ -55,18 +55,28 @@ impl Chosen {
     }
 }
 
-/// The operator of a stage; none after a fault.
-pub(super) fn choose(def: &StageDef, catalogue: &dyn Catalogue, faults: &mut Vec<Fault>) -> Option<Chosen> {
+/// The operator of a stage (a cohort stage, if `group`); none after a fault.
+pub(super) fn choose(
+    def: &StageDef,
+    group: bool,
+    catalogue: &dyn Catalogue,
+    faults: &mut Vec<Fault>,
+) -> Option<Chosen> {
     let Text { text: name, span } = def.operator.as_ref()?;
     let stage = &def.name.text;
     match catalogue.find(name) {
-        Ok(found) if found.description.scope == Scope::Case => {
+        Ok(found) if group == (found.description.scope != Scope::Case) => {
             let checked = Checked::default();
             Some(Chosen { operator: found.operator, description: found.description.clone(), checked })
         }
         Ok(_) => {
-            let message = format!("stage `{stage}` runs `{name}`, which does not work on single cases");
-            faults.push(Fault::at(*span, message).hint("subject and cohort stages are not in this version"));
+            let (message, section) = if group {
+                (format!("cohort stage `{stage}` runs `{name}`, which works on single cases"), "stages")
+            } else {
+                let message = format!("stage `{stage}` runs `{name}`, which does not work on single cases");
+                (message, "cohort.stages")
+            };
+            faults.push(Fault::at(*span, message).hint(format!("move it to `[{section}.{stage}]`")));
             None
         }
         Err(Lookup::Unknown) => {

@@ -5,7 +5,9 @@ use super::node::{Health, Trust};
 use super::unify::Sink;
 use crate::catalogue::Catalogue;
 use crate::fault::list;
-use crate::plan::{Graph, Impossible, Node, NodePlan, OutputPlan, Plan, Source, Wire, WireSpec};
+use crate::plan::{
+    Graph, GroupNode, GroupPlan, Impossible, Node, NodePlan, OutputPlan, Plan, Source, Wire, WireSpec,
+};
 use sdk::port::{Interface, Wiring};
 use sdk::{Cause, Kind, OperatorError};
 use std::cell::RefCell;
@@ -95,6 +97,10 @@ pub(crate) struct Evaluation {
     pub(crate) states: Vec<State>,
     /// For each output.
     pub(crate) outputs: Vec<OutputPlan>,
+    /// For each stage of the cohort.
+    pub(crate) groups: Vec<GroupPlan>,
+    /// Whether such a case counts in a stage of the cohort.
+    pub(crate) counts: bool,
     /// Operators that refuse, by node.
     pub(crate) refusals: Vec<(usize, OperatorError)>,
 }
@@ -119,7 +125,9 @@ pub(crate) fn evaluate(
         pass.states.push(state);
     }
     let outputs = graph.outputs.iter().map(|output| pass.output(&output.wires)).collect();
-    Evaluation { states: pass.states, outputs, refusals: pass.refusals }
+    let groups: Vec<_> = graph.cohort.iter().map(|group| pass.group(group)).collect();
+    let counts = groups.iter().any(|group| group.lacks.is_none());
+    Evaluation { states: pass.states, outputs, groups, counts, refusals: pass.refusals }
 }
 
 struct Pass<'a> {
@@ -257,6 +265,31 @@ impl Pass<'_> {
         }
     }
 
+    /// What the case brings to a stage of the cohort.
+    fn group(&self, group: &GroupNode) -> GroupPlan {
+        let mut wiring: Vec<Wire> = Vec::new();
+        let mut absent: Vec<(&str, String)> = Vec::new();
+        for spec in &group.node.wires {
+            let (port, member) = (spec.port.clone(), spec.member.clone());
+            match self.pick(spec, false) {
+                Found::Present(source, kind) => wiring.extend(source.map(|source| Wire {
+                    port,
+                    member,
+                    source,
+                    kind: kind.unwrap_or(Kind::Image),
+                })),
+                Found::Absent(reason) => absent.push((&spec.port, reason)),
+            }
+        }
+        let empty = |port: &str| !wiring.iter().any(|wire| wire.port == port);
+        let needs = |port: &str| {
+            let spec = kinds::input(&group.interface, port);
+            spec.is_some_and(|spec| !spec.optional) && empty(port)
+        };
+        let lacks = absent.into_iter().find(|(port, _)| needs(port)).map(|(_, reason)| reason);
+        GroupPlan { wiring, lacks }
+    }
+
     fn output(&self, wires: &[WireSpec]) -> OutputPlan {
         let mut members = Vec::new();
         let mut missing = None;
@@ -306,7 +339,8 @@ impl Evaluation {
                 State::Opaque => NodePlan::Skip { reason: "its operator is unknown".to_owned() },
             });
         }
-        Ok(Plan { present: present.clone(), nodes, outputs: self.outputs, notes })
+        let (outputs, groups) = (self.outputs, self.groups);
+        Ok(Plan { present: present.clone(), nodes, outputs, groups, notes })
     }
 
     /// Why a case of this pattern cannot run; empty if it can.
@@ -332,9 +366,12 @@ impl Evaluation {
         reasons
     }
 
-    /// If all outputs that are not made by `always` stages are missing: why. A page that says that nothing was done is no
+    /// If all outputs that are not made by `always` stages are missing, and no stage of the cohort reads of it: why. A page that says that nothing was done is no
     /// result.
     fn nothing_remains(&self, graph: &Graph) -> Option<Impossible> {
+        if self.counts {
+            return None;
+        }
         let made_always = |wire: &WireSpec| {
             let always =
                 |source: &Source| matches!(source, Source::Output { node, .. } if graph.nodes[*node].always);
@@ -381,7 +418,7 @@ impl Running {
 fn required(graph: &Graph, name: &str) -> String {
     let reads = |wire: &&WireSpec| wire.candidates.contains(&Source::Input(name.to_owned()));
     let mut readers: Vec<String> = Vec::new();
-    for node in &graph.nodes {
+    for node in graph.nodes.iter().chain(graph.cohort.iter().map(|group| &group.node)) {
         for wire in node.wires.iter().filter(reads) {
             readers.push(format!("`{}` reads it at `{}`", node.label(), wire.port));
         }

@@ -8,6 +8,7 @@ pub(super) fn prune(graph: &mut Graph, ran: &[bool], skipped: &[String]) {
     let mut needed = vec![false; graph.nodes.len()];
     let outputs = graph.outputs.iter().flat_map(|output| &output.wires);
     let mut open: Vec<usize> = outputs.flat_map(sources).collect();
+    open.extend(graph.cohort_outputs.iter().flat_map(|output| &output.parts).map(|part| part.node));
     open.extend(graph.nodes.iter().enumerate().filter(|(_, node)| node.always).map(|(index, _)| index));
     while let Some(index) = open.pop() {
         if ran[index] && !needed[index] {
@@ -29,10 +30,16 @@ pub(super) fn prune(graph: &mut Graph, ran: &[bool], skipped: &[String]) {
     });
     graph.nodes.iter_mut().for_each(|node| rewire(&mut node.wires, &places));
     graph.outputs.iter_mut().for_each(|output| rewire(&mut output.wires, &places));
-    for output in graph.outputs.iter().filter(|output| output.wires.is_empty()) {
-        notes.push(format!("output `{}` is left out: nothing makes it any more", output.name));
+    for output in &mut graph.cohort_outputs {
+        output.parts.retain_mut(|part| places[part.node].map(|place| part.node = place).is_some());
+    }
+    let cases = graph.outputs.iter().filter(|output| output.wires.is_empty()).map(|output| &output.name);
+    let groups = graph.cohort_outputs.iter().filter(|output| output.parts.is_empty());
+    for name in cases.chain(groups.map(|output| &output.name)) {
+        notes.push(format!("output `{name}` is left out: nothing makes it any more"));
     }
     graph.outputs.retain(|output| !output.wires.is_empty());
+    graph.cohort_outputs.retain(|output| !output.parts.is_empty());
     let wires = graph.nodes.iter().flat_map(|node| &node.wires);
     let wires = wires.chain(graph.outputs.iter().flat_map(|output| &output.wires));
     let read: BTreeSet<&Source> = wires.flat_map(|wire| &wire.candidates).collect();

@@ -292,8 +292,7 @@ fn sets_that_operators_make_are_read_by_member() {
 
 #[test]
 fn what_this_version_lacks_is_refused_by_name() {
-    let text = "extends = \"paper.toml\"\nstages.brain.isolation = \"process\"\n[cohort.stages.x]\noperator = \"y\"\n\
-                [stages.sum]\noperator = \"cohort_report\"\n";
+    let text = "extends = \"paper.toml\"\nstages.brain.isolation = \"process\"\n";
     insta::assert_snapshot!(told(text));
 }
 

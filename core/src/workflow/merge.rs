@@ -7,7 +7,7 @@
 use super::tree::{Branch, Entry, Table, Tree};
 use crate::catalogue::Catalogue;
 
-/// Lays `over` onto `base`.
+/// Lays `over` onto `base`. `[cohort]` holds stages and outputs as the whole does.
 pub(crate) fn workflows(mut base: Table, over: Table, catalogue: &dyn Catalogue) -> Table {
     for entry in over.entries {
         let section = entry.key.clone();
@@ -17,6 +17,9 @@ pub(crate) fn workflows(mut base: Table, over: Table, catalogue: &dyn Catalogue)
                 for item in new.entries {
                     merge_item(old, item, &section, catalogue);
                 }
+            }
+            ("cohort", Some(Branch::Table(old)), Branch::Table(new)) => {
+                *old = workflows(std::mem::take(old), new, catalogue);
             }
             (_, _, value) => base.put(Entry { value: Tree { value, ..entry.value }, ..entry }),
         }

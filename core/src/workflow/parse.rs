@@ -1,5 +1,7 @@
 //! Table to [`Workflow`]: every key is known and of the right type, names are well formed.
 
+mod cohort;
+
 use super::tree::{Branch, Entry, Table, Tree};
 use super::{Feed, InsertDef, Member, OutputDef, PortDef, StageDef, Text, ValueDef, Workflow};
 use crate::fault::{Fault, suggest};
@@ -7,9 +9,12 @@ use crate::plan::{DatasetKind, InputSpec, Means, OnError, Pick};
 use sdk::Kind;
 use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) use cohort::{COHORT_KEYS, COHORT_OUTPUT_KEYS, COHORT_STAGE_KEYS};
+
 /// Keys of a workflow.
-pub(crate) const SECTIONS: [&str; 8] =
-    ["name", "version", "dataset", "extends", "inputs", "stages", "values", "outputs"];
+pub(crate) const SECTIONS: [&str; 9] =
+    ["name", "version", "dataset", "extends", "inputs", "stages", "values", "outputs", "cohort"];
 /// Keys of a stage.
 pub(crate) const STAGE_KEYS: [&str; 16] = [
     "operator",
@@ -74,10 +79,7 @@ pub(super) fn workflow(table: &Table) -> (Workflow, Vec<Fault>) {
                     workflow.outputs.extend(parser.output(item, table));
                 }
             }
-            "cohort" => parser.faults.push(
-                Fault::at(entry.key_span, "cohort stages need `batch`, which this version does not have")
-                    .hint("leave the section out: this version runs case by case"),
-            ),
+            "cohort" => parser.cohort(entry, &mut workflow),
             _ => parser.unknown(entry, "a workflow", &SECTIONS),
         }
     }

@@ -113,8 +113,10 @@ impl Reader<'_> {
             self.faults.push(Fault::at(span, format!("`{flag}` takes {form}")));
             return None;
         }
-        let stages = table.get("stages").and_then(|entry| entry.value.as_table());
-        let names: Vec<&str> = stages.iter().flat_map(|t| &t.entries).map(|e| e.key.as_str()).collect();
+        let of_cases = section(table, "stages");
+        let of_cohort = table.get("cohort").and_then(|entry| entry.value.as_table());
+        let of_cohort = of_cohort.map(|cohort| section(cohort, "stages")).unwrap_or_default();
+        let names: Vec<&str> = of_cases.iter().chain(&of_cohort).copied().collect();
         if !names.contains(&keys[0]) {
             let message = format!("there is no stage `{}` in this workflow", keys[0]);
             self.faults.push(Fault::at(span, message).maybe_hint(suggest(keys[0], "its stages", &names)));
@@ -124,10 +126,18 @@ impl Reader<'_> {
             let entry = Entry { key: (*key).to_owned(), key_span: span, value };
             Tree { value: Branch::Table(Table { entries: vec![entry], inline: false }), span }
         };
-        let tree = keys.iter().rev().fold(value, nest);
-        let stages = Entry { key: "stages".to_owned(), key_span: span, value: tree };
-        Some(Table { entries: vec![stages], inline: false })
+        keys.insert(0, "stages");
+        if !of_cases.contains(&keys[1]) {
+            keys.insert(0, "cohort");
+        }
+        keys.iter().rev().fold(value, nest).as_table().cloned()
     }
+}
+
+/// The names in a section.
+fn section<'a>(table: &'a Table, name: &str) -> Vec<&'a str> {
+    let section = table.get(name).and_then(|entry| entry.value.as_table());
+    section.iter().flat_map(|table| &table.entries).map(|entry| entry.key.as_str()).collect()
 }
 
 /// Without `.` and, where a folder goes before it, without `..`: `workflows/sites/../a.toml` is `workflows/a.toml`.
