@@ -229,7 +229,8 @@ fn operators(catalogue: &dyn Catalogue, definitions: &mut Map<String, Json>) {
         definitions.insert(key, settings);
     }
     for (stage, rules) in [("stage", of_cases), ("cohort_stage", of_groups)] {
-        if let Some(Json::Object(stage)) = definitions.get_mut(stage) {
+        // An empty list is no valid schema.
+        if let Some(Json::Object(stage)) = definitions.get_mut(stage).filter(|_| !rules.is_empty()) {
             stage.insert("allOf".to_owned(), Json::Array(rules));
         }
     }
