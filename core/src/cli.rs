@@ -159,13 +159,12 @@ pub fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "the one place that talks to people")]
 fn say(text: &str) {
     let text = text.trim();
-    if logging::is_json() {
-        match text.split(':').next() {
-            Some("error") => tracing::error!("{text}"),
-            Some("warning") => tracing::warn!("{text}"),
-            _ => tracing::info!("{text}"),
-        }
-    } else {
+    match text.split(':').next() {
+        Some("error") => tracing::error!(target: logging::TOLD, "{text}"),
+        Some("warning") => tracing::warn!(target: logging::TOLD, "{text}"),
+        _ => tracing::info!(target: logging::TOLD, "{text}"),
+    }
+    if !logging::is_json() {
         eprintln!("{text}");
     }
 }

@@ -3,6 +3,7 @@
 //! TOML text becomes a checked [`plan::Graph`] ([`workflow`], [`graph`]), the plugins it names are found and verified
 //! ([`registry`]), and [`runner`] runs it for cases; [`publish`] writes what they made. [`cli`] is the program around it.
 
+pub mod batch;
 pub mod capability;
 pub mod case;
 pub mod catalogue;

@@ -1,19 +1,22 @@
-//! Writes a case's outputs as BIDS, all or nothing.
+//! Writes what a case made as BIDS, with its record, all or nothing.
 //!
-//! Files are written into a folder of their own beside the data set's, which is then renamed into place. An older result is
-//! moved to `.neuroloom/replaced` first; a start that finds a half swap finishes it. A failed case never replaces a good one.
+//! One [`Transaction`] holds the files of all data sets of a case, the record of the attempt and what group stages will read.
+//! A failed case never replaces a good one, and an attempt that another has overtaken publishes nothing.
 
 mod dataset;
 mod files;
+mod transaction;
+
+pub use transaction::{Attempted, Old, Place, Transaction};
 
 use crate::case::{CaseLabel, dataset_of};
 use crate::plan::{DatasetKind, Graph, OutputSpec, Plan};
+use crate::record::{Attempts, End, Ending, OutputEntry, RecordError, StateFolder};
+use crate::store::Digest;
 use sdk::{Grid, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// The engine's own folder in an output data set.
-pub const STATE_FOLDER: &str = ".neuroloom";
+use std::sync::{Mutex, PoisonError};
 
 /// Why a case's results could not be written. Nothing half written is left in the data set.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,9 @@ pub enum PublishError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A record could not be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// A volume could not be written.
     #[error(transparent)]
     Nifti(#[from] sdk::nifti::NiftiError),
@@ -50,6 +56,33 @@ pub enum PublishError {
         /// The folder.
         path: PathBuf,
     },
+    /// A case without a session would swallow those with one.
+    #[error(
+        "case `{label}` has no session, but {} holds results of its sessions\nhint: choose another output folder, or name the session",
+        path.display()
+    )]
+    HasSessions {
+        /// The case.
+        label: String,
+        /// The subject's folder.
+        path: PathBuf,
+    },
+    /// Another process took the case over.
+    #[error(
+        "`{name}` was claimed by another run meanwhile, so this result was not published\nhint: its result will come from that run"
+    )]
+    Fenced {
+        /// The case.
+        name: String,
+    },
+    /// What was committed cannot be read.
+    #[error("{} is damaged: {source}\nhint: remove its folder and run the case again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> PublishError + '_ {
@@ -67,6 +100,9 @@ pub struct SourceFile {
     pub grid: Option<Grid>,
 }
 
+/// Writes values into a file of the name it is given.
+pub type WriteValues<'a> = &'a dyn Fn(&Path) -> std::io::Result<()>;
+
 /// What is published for a case.
 pub struct Publication<'a> {
     /// The workflow.
@@ -79,8 +115,8 @@ pub struct Publication<'a> {
     pub outputs: &'a [Vec<(String, Value)>],
     /// What it was made from.
     pub sources: &'a [SourceFile],
-    /// Whether every stage delivered.
-    pub ok: bool,
+    /// Writes what group stages read, if they read anything.
+    pub values: Option<WriteValues<'a>>,
 }
 
 /// An output and one of its values, with its member's name.
@@ -95,159 +131,225 @@ pub struct Published {
     pub path: PathBuf,
 }
 
-/// Looks at the output folder before anything is computed, and finishes what an interrupted run left half done.
-///
-/// # Errors
-/// [`PublishError`] if the folder is not ours to write to.
-pub fn prepare(out: &Path, graph: &Graph, sources: &[SourceFile]) -> Result<(), PublishError> {
-    if out.is_file() {
-        return Err(PublishError::NotAFolder { path: out.to_owned() });
-    }
-    std::fs::create_dir_all(out).map_err(io(out))?;
-    let own = sources.iter().filter_map(|source| dataset_of(&source.path)).map(|(root, _)| root);
-    let here = out.canonicalize().map_err(io(out))?;
-    if own.into_iter().any(|root| root == here) {
-        return Err(PublishError::OwnInput { path: out.to_owned() });
-    }
-    let mut entries = std::fs::read_dir(out).map_err(io(out))?;
-    let empty = entries.all(|entry| entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with('.')));
-    if !empty && !out.join("dataset_description.json").is_file() {
-        return Err(PublishError::NotADataset { path: out.to_owned() });
-    }
-    let probe = out.join(STATE_FOLDER);
-    std::fs::create_dir_all(&probe).map_err(io(&probe))?;
-    tempfile::tempfile_in(&probe).map_err(io(&probe))?;
-    let inner: BTreeSet<PathBuf> =
-        graph.outputs.iter().filter_map(|spec| Some(out.join(spec.dataset.as_ref()?))).collect();
-    inner.iter().try_for_each(|root| recover(root))?;
-    recover(out)
+/// Publishes into one output folder. Cases may be published from several threads at once.
+#[derive(Debug)]
+pub struct Publisher {
+    place: Place,
+    /// The data set that the cases are read from.
+    raw: Option<PathBuf>,
+    /// Held while files at the root of a data set are written.
+    roots: Mutex<()>,
 }
 
-/// Writes a case's outputs below `out`.
-///
-/// # Errors
-/// [`PublishError`]; the data set is then as it was.
-pub fn publish(out: &Path, case: &Publication<'_>) -> Result<Vec<Published>, PublishError> {
-    let mut by_dataset: BTreeMap<PathBuf, Vec<Item<'_>>> = BTreeMap::new();
-    for (spec, values) in case.graph.outputs.iter().zip(case.outputs) {
-        let root = spec.dataset.as_ref().map_or_else(|| out.to_owned(), |folder| out.join(folder));
-        by_dataset.entry(root).or_default().extend(values.iter().map(|value| (spec, value)));
-    }
-    let mut published = Vec::new();
-    for (root, values) in by_dataset {
-        if values.is_empty() {
-            continue;
+impl Publisher {
+    /// Looks at the output folder before anything is computed, and finishes what an interrupted run left half done; says what.
+    ///
+    /// # Errors
+    /// [`PublishError`] if the folder is not ours to write to.
+    pub fn open(
+        out: &Path,
+        inputs: &mut dyn Iterator<Item = &Path>,
+        keep_replaced: usize,
+    ) -> Result<(Self, Vec<String>), PublishError> {
+        if out.is_file() {
+            return Err(PublishError::NotAFolder { path: out.to_owned() });
         }
-        std::fs::create_dir_all(&root).map_err(io(&root))?;
-        let kind = if root == *out { case.graph.dataset } else { DatasetKind::Derivative };
-        dataset::describe(&root, kind, case, &values)?;
-        let part = staging(&root, case.label, "part");
-        std::fs::create_dir_all(&part).map_err(io(&part))?;
-        let written = files::write_all(&part, case, &values);
-        let written = written.inspect_err(|_| drop(std::fs::remove_dir_all(&part)))?;
-        let target = place(&root, &part, case)?;
-        published
-            .extend(written.into_iter().map(|(output, file)| Published { output, path: target.join(file) }));
-    }
-    Ok(published)
-}
-
-/// `.neuroloom/tmp/sub-01_ses-02.PROCESS.part`.
-fn staging(root: &Path, label: &CaseLabel, state: &str) -> PathBuf {
-    let name = format!("{label}.{}.{state}", std::process::id());
-    root.join(STATE_FOLDER).join("tmp").join(name)
-}
-
-/// Moves a finished folder to its place. From the moment it is called `ready`, a later start can finish the move.
-fn place(root: &Path, part: &Path, case: &Publication<'_>) -> Result<PathBuf, PublishError> {
-    let target = root.join(case.label.folder());
-    if !case.ok && target.exists() {
-        let failed = root.join(STATE_FOLDER).join("failed").join(case.label.to_string());
-        remove(&failed)?;
-        rename(part, &failed)?;
-        return Ok(failed);
-    }
-    let ready = staging(root, case.label, "ready");
-    rename(part, &ready)?;
-    swap_in(root, &ready, case.label)?;
-    Ok(target)
-}
-
-/// Puts a finished folder in the case's place; what was there is kept until the next change.
-fn swap_in(root: &Path, ready: &Path, label: &CaseLabel) -> Result<(), PublishError> {
-    let target = root.join(label.folder());
-    if target.exists() {
-        let old = root.join(STATE_FOLDER).join("replaced").join(label.to_string());
-        remove(&old)?;
-        rename(&target, &old)?;
-    }
-    rename(ready, &target)
-}
-
-/// Renames a folder and makes it last, with the folders above its new place made if need be.
-fn rename(from: &Path, to: &Path) -> Result<(), PublishError> {
-    let parent = to.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(io(parent))?;
-    std::fs::rename(from, to).map_err(io(to))?;
-    std::fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(io(parent))
-}
-
-fn remove(folder: &Path) -> Result<(), PublishError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(folder)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Finishes the swaps and removes the unfinished folders of processes that are gone.
-fn recover(root: &Path) -> Result<(), PublishError> {
-    let folder = root.join(STATE_FOLDER).join("tmp");
-    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(()) };
-    for entry in entries.filter_map(Result::ok) {
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        let mut parts = name.splitn(3, '.');
-        let (Some(label), Some(process), Some(state)) = (parts.next(), parts.next(), parts.next()) else {
-            continue;
-        };
-        if process.parse::<u32>().is_ok_and(is_running) {
-            continue;
+        std::fs::create_dir_all(out).map_err(io(out))?;
+        let here = out.canonicalize().map_err(io(out))?;
+        let roots = dataset_roots(inputs);
+        if roots.contains(&here) {
+            return Err(PublishError::OwnInput { path: out.to_owned() });
         }
-        match (state, CaseLabel::parse(label)) {
-            ("ready", Ok(label)) => swap_in(root, &path, &label)?,
-            _ => remove(&path)?,
+        let mut entries = std::fs::read_dir(out).map_err(io(out))?;
+        let empty =
+            entries.all(|entry| entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with('.')));
+        if !empty && !out.join("dataset_description.json").is_file() {
+            return Err(PublishError::NotADataset { path: out.to_owned() });
+        }
+        let state = StateFolder::of(out);
+        state.make()?;
+        let tmp = state.tmp();
+        tempfile::tempfile_in(&tmp).map_err(io(&tmp))?;
+        let place = Place { out: out.to_owned(), state, keep_replaced };
+        let said = transaction::recover(&place)?;
+        Ok((Self { place, raw: roots.into_iter().next(), roots: Mutex::new(()) }, said))
+    }
+
+    /// The folder that is published into.
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Publishes a case and the record of its attempt. `end` says how it ended; what was published is added to it.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the data set is then as it was, or a later start completes it.
+    pub fn publish(
+        &self,
+        number: u32,
+        case: &Publication<'_>,
+        mut end: End,
+    ) -> Result<(Vec<Published>, End), PublishError> {
+        let mut by_dataset: BTreeMap<PathBuf, Vec<Item<'_>>> = BTreeMap::new();
+        for (spec, values) in case.graph.outputs.iter().zip(case.outputs) {
+            let within = spec.dataset.as_ref().map_or_else(PathBuf::new, PathBuf::from);
+            by_dataset.entry(within).or_default().extend(values.iter().map(|value| (spec, value)));
+        }
+        by_dataset.retain(|_, values| !values.is_empty());
+        let label = case.label.to_string();
+        let standing = self.standing(case, by_dataset.keys())?;
+        let aside = standing == Standing::Good && end.ending != Ending::Ok;
+        let mut transaction = Transaction::begin(&self.place, Attempted::at_case(&label, number))?;
+        let mut published = Vec::new();
+        for (within, values) in &by_dataset {
+            self.describe(within, case, values, aside)?;
+            let home = within.join(case.label.folder());
+            let target = if aside { failed(&label).join(&home) } else { home };
+            let old = if aside || standing == Standing::Failed {
+                Old::Remove
+            } else {
+                Old::Keep(in_place(&self.place, &label).map_or(0, |(number, _)| number))
+            };
+            let folder = transaction.folder(&target, &old)?;
+            let written = files::write_all(&folder, case, values)?;
+            end.outputs.extend(entries(&folder, &target, &written)?);
+            if !aside && dataset::kind_of(case, within) == DatasetKind::Raw {
+                transaction.list_participants(within.clone());
+            }
+            let path = |file| self.place.out.join(&target).join(file);
+            published
+                .extend(written.into_iter().map(|(output, file)| Published { output, path: path(file) }));
+        }
+        if end.ending == Ending::Ok {
+            transaction.clear(failed(&label));
+        }
+        if let Some(write) = case.values {
+            let path = transaction.values_path();
+            write(&path).map_err(io(&path))?;
+            end.values = true;
+        }
+        transaction.commit(&end)?;
+        Ok((published, end))
+    }
+
+    fn describe(
+        &self,
+        within: &Path,
+        case: &Publication<'_>,
+        values: &[Item<'_>],
+        aside: bool,
+    ) -> Result<(), PublishError> {
+        if aside {
+            return Ok(());
+        }
+        let _alone = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        dataset::describe(&self.place, within, self.raw.as_deref(), case, values)
+    }
+
+    /// What is in the case's places now.
+    fn standing<'a>(
+        &self,
+        case: &Publication<'_>,
+        datasets: impl Iterator<Item = &'a PathBuf>,
+    ) -> Result<Standing, PublishError> {
+        let mut standing = Standing::Empty;
+        for within in datasets {
+            let path = self.place.out.join(within).join(case.label.folder());
+            if !path.is_dir() {
+                continue;
+            }
+            if case.label.session.is_none() && has_sessions(&path) {
+                return Err(PublishError::HasSessions { label: case.label.to_string(), path });
+            }
+            let failed = in_place(&self.place, &case.label.to_string()).map(|(_, ending)| ending);
+            standing = if failed == Some(Ending::Failed) { Standing::Failed } else { Standing::Good };
+        }
+        Ok(standing)
+    }
+}
+
+/// What is in a case's place before it is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Empty,
+    /// What a failed attempt could still make.
+    Failed,
+    /// A result, or something that nobody has recorded.
+    Good,
+}
+
+/// `.neuroloom/failed/sub-01`, in the output folder.
+fn failed(label: &str) -> PathBuf {
+    Path::new(StateFolder::NAME).join("failed").join(label)
+}
+
+fn has_sessions(subject: &Path) -> bool {
+    let entries = std::fs::read_dir(subject).into_iter().flatten().filter_map(Result::ok);
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("ses-"))
+}
+
+/// The attempt whose files are in the case's place, and how it ended.
+fn in_place(place: &Place, label: &str) -> Option<(u32, Ending)> {
+    let attempts = Attempts::of_case(&place.state, label);
+    let in_data_set = |end: &End| end.outputs.first().is_some_and(|o| !o.path.starts_with(StateFolder::NAME));
+    attempts.ends().rfind(|(_, end)| in_data_set(end)).map(|(number, end)| (number, end.ending))
+}
+
+/// The data sets that files lie in, in the order of the files; each folder is looked at once.
+fn dataset_roots(files: &mut dyn Iterator<Item = &Path>) -> Vec<PathBuf> {
+    let (mut seen, mut roots) = (BTreeSet::new(), Vec::new());
+    for file in files {
+        if seen.insert(file.parent().map(Path::to_owned)) {
+            let root = dataset_of(file).map(|(root, _)| root);
+            roots.extend(root.filter(|root| !roots.contains(root)));
         }
     }
-    Ok(())
+    roots
 }
 
-/// Whether a process of this machine is alive. Where that cannot be told, its folders are left alone.
-fn is_running(process: u32) -> bool {
-    process != std::process::id()
-        && (!Path::new("/proc").is_dir() || Path::new(&format!("/proc/{process}")).exists())
+/// All files that were staged, as they will be found in the output folder.
+fn entries(
+    folder: &Path,
+    target: &Path,
+    written: &[(String, PathBuf)],
+) -> Result<Vec<OutputEntry>, PublishError> {
+    let mut all = Vec::new();
+    let mut open = vec![PathBuf::new()];
+    while let Some(within) = open.pop() {
+        let here = folder.join(&within);
+        for entry in std::fs::read_dir(&here).map_err(io(&here))? {
+            let entry = entry.map_err(io(&here))?;
+            let (file, path) = (within.join(entry.file_name()), entry.path());
+            if path.is_dir() {
+                open.push(file);
+                continue;
+            }
+            let content = std::fs::File::open(&path).map_err(io(&path))?;
+            let bytes = content.metadata().map_err(io(&path))?.len();
+            let blake3 = Digest::of_reader(content).map_err(io(&path))?;
+            let output = written.iter().find(|(_, main)| *main == file).map(|(output, _)| output.clone());
+            all.push(OutputEntry {
+                output: output.unwrap_or_default(),
+                path: target.join(file),
+                bytes,
+                blake3,
+            });
+        }
+    }
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(all)
 }
 
-/// Writes a small file as a whole: a reader sees the old text or the new one.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), PublishError> {
+/// Writes a file and makes its content last.
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), PublishError> {
     use std::io::Write as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io(path))?;
-    file.write_all(bytes).map_err(io(path))?;
-    make_readable(file.as_file()).map_err(io(path))?;
-    file.as_file().sync_all().map_err(io(path))?;
-    file.persist(path).map_err(|error| PublishError::Io { path: path.to_owned(), source: error.error })?;
-    Ok(())
+    let write = || {
+        let mut file = std::fs::File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(io(path))
 }
 
-/// Temporary files are private; published ones follow the usual rights.
-#[cfg(unix)]
-fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    /// Owner writes, everyone reads.
-    const PUBLISHED: u32 = 0o644;
-    file.set_permissions(std::fs::Permissions::from_mode(PUBLISHED))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,10 @@ mod process;
 
 pub use attempts::{Attempt, Attempts, Claimed, State};
 pub use clock::{now, timestamp};
-pub use files::{RecordError, StateFolder, write_new, write_whole};
+pub use files::{RecordError, StateFolder, is_disk_full, write_new, write_whole};
 pub use process::{Heartbeat, Liveness, Process, STALE};
+
+pub(crate) use files::{Owned, sync_folder};
 
 use crate::runner::StageState;
 use crate::store::{Digest, KeyParts};

@@ -18,6 +18,8 @@ pub struct Site {
     pub plugins: Plugins,
     /// Defaults of runs.
     pub run: RunDefaults,
+    /// How cohorts are run.
+    pub batch: Batch,
     /// Tables for single plugins, by their names: `[plugin.segment] torch_lib = "…"`.
     pub plugin: BTreeMap<String, serde_json::Value>,
 }
@@ -42,6 +44,20 @@ pub struct RunDefaults {
     pub device: Option<String>,
     /// Where scratch folders are made; the system's temporary folder unless set.
     pub scratch: Option<PathBuf>,
+}
+
+/// `[batch]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batch {
+    /// How many replaced results of a case are kept.
+    pub keep_replaced: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { keep_replaced: 1 }
+    }
 }
 
 /// Why a site file cannot be used.

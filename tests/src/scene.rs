@@ -92,7 +92,7 @@ pub fn main_workflow(inputs: &[&str], out: &Path) -> Command {
 /// All four inputs of the main workflow.
 pub const ALL: [&str; 4] = ["bravo", "t1_pre", "t1_post", "flair"];
 
-/// All files below a folder with their bytes, by their path within it.
+/// All files below a folder with their bytes, by their path within it; what the engine knows about them is left out.
 ///
 /// # Panics
 /// When one cannot be read.
@@ -103,7 +103,7 @@ pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         for entry in std::fs::read_dir(&next).into_iter().flatten() {
             let path = entry.expect("a folder can be listed").path();
             if path.is_dir() {
-                waiting.push(path);
+                waiting.extend((!path.ends_with(".neuroloom")).then_some(path));
             } else {
                 let name = path.strip_prefix(folder).expect("it lies below").to_string_lossy().into_owned();
                 files.insert(name, std::fs::read(&path).expect("a file can be read"));
@@ -113,7 +113,7 @@ pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// The names of all files below a folder.
+/// The names of all files below a folder, but for the engine's.
 pub fn names(folder: &Path) -> Vec<String> {
     tree(folder).into_keys().collect()
 }

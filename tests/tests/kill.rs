@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use neuroloom_tests::scene::{ALL, main_workflow, model, names, patient, scratch, sequence};
-use neuroloom_tests::{finish, neuroloom};
+use neuroloom_tests::finish;
+use neuroloom_tests::scene::{ALL, main_workflow, names, scratch};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -39,7 +39,7 @@ fn after_kill_9_the_same_command_completes() {
     no_case_is_there(&out);
     let again = finish(&mut main_workflow(&ALL, &out));
     assert_eq!(again.code, Some(0), "{}", again.stderr);
-    assert_eq!(names(&out.join(".neuroloom")), Vec::<String>::new());
+    assert_eq!(names(&out.join(".neuroloom/tmp")), Vec::<String>::new());
 }
 
 #[test]
@@ -48,39 +48,6 @@ fn sigterm_ends_with_75_and_ctrl_c_with_130_and_neither_leaves_half_a_case() {
         let out = scratch().join(signal);
         assert_eq!(stop(in_the_middle(&out), signal).code(), Some(code), "{signal}");
         no_case_is_there(&out);
-        assert!(names(&out.join(".neuroloom")).is_empty(), "{:?}", names(&out));
+        assert!(names(&out.join(".neuroloom/tmp")).is_empty(), "{:?}", names(&out.join(".neuroloom/tmp")));
     }
-}
-
-/// The number of a process that has ended.
-fn dead_process() -> u32 {
-    let mut child = Command::new("true").spawn().unwrap();
-    child.wait().unwrap();
-    child.id()
-}
-
-/// What a run leaves that was killed while it wrote, and between its two renames.
-#[test]
-fn the_next_run_finishes_what_dead_ones_left() {
-    model();
-    let out = scratch().join("leftovers");
-    let tmp = out.join(".neuroloom/tmp");
-    let process = dead_process();
-    for (name, file) in [("sub-half", "part"), ("sub-ready", "ready")] {
-        let folder = tmp.join(format!("{name}.{process}.{file}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("result.txt"), name).unwrap();
-    }
-    let own = tmp.join(format!("sub-busy.{}.part", std::process::id()));
-    std::fs::create_dir_all(&own).unwrap();
-    let mut command = neuroloom();
-    command.args(["run", "workflows/brain-extraction.toml", "--input"]);
-    command.arg(format!("head={}", sequence("t1_pre").display()));
-    let run = finish(command.arg("--out").arg(&out));
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert_eq!(std::fs::read_to_string(out.join("sub-ready/result.txt")).unwrap(), "sub-ready");
-    assert!(!out.join("sub-half").exists());
-    let left: Vec<_> = std::fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left, [own], "only what a living process works on stays");
-    assert!(patient().is_dir());
 }

@@ -168,7 +168,7 @@ fn a_second_run_replaces_the_first_and_keeps_it_aside() {
     };
     let (first, second) = (brain("0.5"), brain("0.4"));
     assert_ne!(first, second);
-    assert_eq!(tree(&out.join(".neuroloom/replaced/sub-demo")), first);
+    assert_eq!(tree(&out.join(".neuroloom/replaced/sub-demo.0001/sub-demo")), first);
 }
 
 /// A real patient whose second post-contrast sequence was never made.

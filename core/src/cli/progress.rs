@@ -1,5 +1,6 @@
 //! What people see while a run goes on: bars on a terminal, plain lines elsewhere, JSON lines if asked.
 
+use super::logging::TOLD;
 use super::{LogFormat, say};
 use crate::runner::{Event, StageRecord, StageState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -47,8 +48,8 @@ impl Reporter {
 
     /// Shows one event.
     pub(super) fn show(&self, event: &Event) {
+        log(event);
         if self.format == LogFormat::Json {
-            log(event);
             return;
         }
         match event {
@@ -94,22 +95,29 @@ impl Reporter {
     }
 }
 
+/// For programs and for the run's log.
 fn log(event: &Event) {
     match event {
-        Event::CaseStarted { case, stages } => tracing::info!(event = "case_started", case, stages),
-        Event::StageStarted { case, stage } => tracing::info!(event = "stage_started", case, stage),
+        Event::CaseStarted { case, stages } => {
+            tracing::info!(target: TOLD, event = "case_started", case, stages);
+        }
+        Event::StageStarted { case, stage } => {
+            tracing::info!(target: TOLD, event = "stage_started", case, stage);
+        }
         Event::StageProgress { case, stage, fraction, message } => {
-            tracing::debug!(event = "stage_progress", case, stage, fraction, doing = message);
+            tracing::debug!(target: TOLD, event = "stage_progress", case, stage, fraction, doing = message);
         }
         Event::StageEnded { case, record, seconds } => {
             let (stage, state) = (record.place(), record.state.name());
             let reason = record.reason.as_deref().unwrap_or_default();
             if record.state == StageState::Failed {
-                tracing::error!(event = "stage_ended", case, stage, state, seconds, reason);
+                tracing::error!(target: TOLD, event = "stage_ended", case, stage, state, seconds, reason);
             } else {
-                tracing::info!(event = "stage_ended", case, stage, state, seconds, reason);
+                tracing::info!(target: TOLD, event = "stage_ended", case, stage, state, seconds, reason);
             }
         }
-        Event::CaseEnded { case, ok, seconds } => tracing::info!(event = "case_ended", case, ok, seconds),
+        Event::CaseEnded { case, ok, seconds } => {
+            tracing::info!(target: TOLD, event = "case_ended", case, ok, seconds);
+        }
     }
 }

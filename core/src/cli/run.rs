@@ -2,10 +2,12 @@
 
 use super::progress::Reporter;
 use super::{Common, Exit, Failure, WorkflowArgs, load, near_miss, open_site, print, say};
+use crate::batch::{Finished, Session, Start, Submission, Task};
 use crate::case::CaseLabel;
 use crate::fault::suggest;
 use crate::plan::{Graph, Plan};
-use crate::publish::{self, Publication, PublishError, Published, SourceFile};
+use crate::record::{Attempts, Claimed, FORMAT, Liveness, Process, State};
+use crate::registry::Registry;
 use crate::runner::{self, CaseInput, CaseJob, CaseResult, RunOptions, StageState};
 use crate::site::Site;
 use clap::Args;
@@ -50,21 +52,69 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     for line in plan_lines(&graph, &plan) {
         say(&line);
     }
-    let sources = sources(&graph, &inputs);
-    publish::prepare(&args.out, &graph, &sources)?;
+    let submission = submission(args, &graph, &registry);
+    let files: Vec<PathBuf> = inputs.values().filter_map(file).cloned().collect();
+    let session = Session::open(&mut Start {
+        out: &args.out,
+        inputs: &mut files.iter().map(PathBuf::as_path),
+        keep_replaced: site.batch.keep_replaced,
+        submission: &submission,
+    })?;
+    session.said().iter().for_each(|line| say(line));
+    let attempts = Attempts::of_case(session.state(), &label.to_string());
+    let plan = Arc::new(plan);
+    let task = Task {
+        label: label.clone(),
+        inputs: inputs.clone(),
+        plan: Arc::clone(&plan),
+        why: "asked for".to_owned(),
+        fingerprint: None,
+    };
+    if attempts.state(&Liveness::now(session.state())) == State::Running
+        || session.claim(&attempts, task)? == Claimed::Taken
+    {
+        return Err(Failure::new(format!(
+            "another process works on case `{label}` in {}\nhint: `neuroloom status {}` shows it",
+            args.out.display(),
+            args.out.display()
+        )));
+    }
     let stop = Stop::install()?;
     let options = options(common, args, &site, &stop);
-    let job = CaseJob { label: label.to_string(), inputs, plan };
+    let job = CaseJob { label: label.to_string(), inputs, plan: (*plan).clone() };
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
     let mut exit = stop.exit();
     runner::run(&graph, &registry, &options, vec![job], &mut |result| {
-        let (plan, outputs, ok) = (&result.plan, &result.outputs, result.ok);
-        let publication = Publication { graph: &graph, plan, label: &label, outputs, sources: &sources, ok };
-        let published =
-            if result.interrupted { Ok(Vec::new()) } else { publish::publish(&args.out, &publication) };
-        exit = conclude(&result, published, &stop);
+        exit = conclude(&result, &session.finish(&graph, &result), &stop);
     });
+    session.close();
     Ok(exit)
+}
+
+fn submission(args: &RunArgs, graph: &Graph, registry: &Registry) -> Submission {
+    Submission {
+        format: FORMAT,
+        command: "run".to_owned(),
+        workflow: std::path::absolute(&args.workflow.workflow).unwrap_or_default(),
+        name: graph.name.clone(),
+        digest: graph.digest.clone(),
+        operators: args.workflow.operators.clone(),
+        settings: args.workflow.set.clone(),
+        cohort: None,
+        device: args.device.clone(),
+        arguments: std::env::args().skip(1).collect(),
+        folder: std::env::current_dir().unwrap_or_default(),
+        provenance: runner::provenance(graph, registry),
+        process: Process::this().clone(),
+        since: crate::record::now(),
+    }
+}
+
+fn file(input: &CaseInput) -> Option<&PathBuf> {
+    match input {
+        CaseInput::File(path) => Some(path),
+        CaseInput::Value(_) => None,
+    }
 }
 
 /// What the machine gives: arguments first, then the site, then all there is.
@@ -109,7 +159,7 @@ impl Stop {
 }
 
 /// Decides the last lines and the exit code.
-fn conclude(result: &CaseResult, published: Result<Vec<Published>, PublishError>, stop: &Stop) -> Exit {
+fn conclude(result: &CaseResult, finished: &Finished, stop: &Stop) -> Exit {
     for record in result.records.iter().filter(|record| record.state == StageState::Failed) {
         let reason = record.reason.as_deref().unwrap_or("no reason given");
         let place = record.location.as_ref().map(|at| format!(" (at {at})")).unwrap_or_default();
@@ -122,14 +172,12 @@ fn conclude(result: &CaseResult, published: Result<Vec<Published>, PublishError>
             say(&format!("hint: {hint}"));
         }
     }
-    let files = match published {
-        Ok(files) => files,
-        Err(error) => {
-            say(&format!("error: case `{}`: {error}", result.label));
-            return Exit::SomeFailed;
-        }
-    };
-    for file in &files {
+    if let Some(error) = &finished.error {
+        say(&format!("error: case `{}`: {error}", result.label));
+        return Exit::SomeFailed;
+    }
+    let files = &finished.published;
+    for file in files {
         print(&format!("{}\t{}", file.output, file.path.display()));
     }
     if result.interrupted {
@@ -202,11 +250,8 @@ fn label(args: &RunArgs, inputs: &BTreeMap<String, CaseInput>) -> Result<CaseLab
     if let Some(label) = &args.case {
         return Ok(CaseLabel::parse(label)?);
     }
-    let files = inputs.values().filter_map(|input| match input {
-        CaseInput::File(path) => Some(path),
-        CaseInput::Value(_) => None,
-    });
-    if let Some(label) = files.into_iter().find_map(|path| CaseLabel::of_file(path)) {
+    let mut files = inputs.values().filter_map(file);
+    if let Some(label) = files.find_map(|path| CaseLabel::of_file(path)) {
         return Ok(label);
     }
     say(&format!(
@@ -244,19 +289,4 @@ fn plan_lines(graph: &Graph, plan: &Plan) -> Vec<String> {
     }
     lines.extend(plan.notes.iter().map(|note| format!("note: {note}")));
     lines
-}
-
-fn sources(graph: &Graph, inputs: &BTreeMap<String, CaseInput>) -> Vec<SourceFile> {
-    let file = |input: &crate::plan::InputSpec| match inputs.get(&input.name)? {
-        CaseInput::File(path) => {
-            let grid = if input.kind.is_volume() {
-                sdk::nifti::read_grid(path).ok().map(|(grid, _)| grid)
-            } else {
-                None
-            };
-            Some(SourceFile { input: input.name.clone(), path: path.clone(), grid })
-        }
-        CaseInput::Value(_) => None,
-    };
-    graph.inputs.iter().filter_map(file).collect()
 }

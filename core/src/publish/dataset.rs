@@ -1,9 +1,13 @@
 //! The files at the root of a data set: `dataset_description.json`, `.bidsignore`, `participants.tsv`.
+//!
+//! Several processes may publish into one data set. So what a file must hold is kept elsewhere, in names that none takes from
+//! another: the subjects' folders themselves, and one small file for each set of lines. Whoever writes then looks again until
+//! the file has it all.
 
 use super::files::{FileName, is_in_bids};
-use super::{Item, Publication, PublishError, STATE_FOLDER, io, write_whole};
-use crate::case::dataset_of;
+use super::{Item, Place, Publication, PublishError, io};
 use crate::plan::DatasetKind;
+use crate::record::{StateFolder, write_new, write_whole};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -14,14 +18,21 @@ const BIDS_VERSION: &str = "1.10.0";
 /// Name of the link to the data set that cases are read from.
 pub(super) const RAW_LINK: &str = "raw";
 
-/// Writes what describes the data set; what other runs wrote there stays valid.
+/// How often a file is written anew because others wrote it meanwhile. It settles at once unless many write at a time.
+const TRIES: usize = 1000;
+
+/// Writes what describes a data set, which lies at `within` in the output folder; what other runs wrote there stays valid.
 pub(super) fn describe(
-    root: &Path,
-    kind: DatasetKind,
+    place: &Place,
+    within: &Path,
+    raw: Option<&Path>,
     case: &Publication<'_>,
     values: &[Item<'_>],
 ) -> Result<(), PublishError> {
+    let root = place.out.join(within);
+    std::fs::create_dir_all(&root).map_err(io(&root))?;
     let graph = case.graph;
+    let kind = kind_of(case, within);
     let mut description = json!({
         "Name": format!("Outputs of the workflow {}", graph.name),
         "BIDSVersion": BIDS_VERSION,
@@ -32,28 +43,32 @@ pub(super) fn describe(
             "Description": format!("workflow {} {} ({})", graph.name, graph.version, &graph.digest[..16.min(graph.digest.len())]),
         }],
     });
-    if let Some(link) = raw_link(root, case).or_else(|| raw_above(case, values)) {
+    let above = (graph.dataset == DatasetKind::Raw).then(|| way_up(within)).flatten();
+    if let Some(link) = raw.and_then(|raw| way_to(&root, raw)).or(above) {
         description["DatasetLinks"] = json!({ RAW_LINK: link });
         description["SourceDatasets"] = json!([{ "URL": link }]);
     }
-    let text = format!("{description:#}\n");
-    write_whole(&root.join("dataset_description.json"), text.as_bytes())?;
-    ignore(root, values)?;
-    if kind == DatasetKind::Raw { list_participant(root, &case.label.subject) } else { Ok(()) }
+    let (path, text) = (root.join("dataset_description.json"), format!("{description:#}\n"));
+    if std::fs::read(&path).map_or(true, |before| before != text.as_bytes()) {
+        write_whole(&place.state, &path, text.as_bytes())?;
+    }
+    ignore(place, within, values)
 }
 
-/// The folder of the first input that lies in a data set, as seen from `root`.
-fn raw_link(root: &Path, case: &Publication<'_>) -> Option<String> {
-    let raw = case.sources.iter().find_map(|source| dataset_of(&source.path)).map(|(raw, _)| raw)?;
-    let here = root.canonicalize().ok()?;
-    Some(relative(&here, &raw).to_string_lossy().into_owned())
+/// What the data set at `within` is.
+pub(super) fn kind_of(case: &Publication<'_>, within: &Path) -> DatasetKind {
+    if within.as_os_str().is_empty() { case.graph.dataset } else { DatasetKind::Derivative }
 }
 
-/// The way up from derivatives to the raw data set that the same run makes.
-fn raw_above(case: &Publication<'_>, values: &[Item<'_>]) -> Option<String> {
-    let within = values.first()?.0.dataset.as_ref().filter(|_| case.graph.dataset == DatasetKind::Raw)?;
-    let up: PathBuf = Path::new(within).components().map(|_| Component::ParentDir).collect();
-    Some(up.to_string_lossy().into_owned())
+/// The folder of a data set as seen from another.
+fn way_to(from: &Path, raw: &Path) -> Option<String> {
+    Some(relative(&from.canonicalize().ok()?, raw).to_string_lossy().into_owned())
+}
+
+/// The way up from an inner data set to the one around it.
+fn way_up(within: &Path) -> Option<String> {
+    let up: PathBuf = within.components().map(|_| Component::ParentDir).collect();
+    (!up.as_os_str().is_empty()).then(|| up.to_string_lossy().into_owned())
 }
 
 /// The way from one folder to another, both absolute.
@@ -64,34 +79,84 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 }
 
 /// Keeps `.bidsignore` listing what BIDS has no name for.
-fn ignore(root: &Path, values: &[Item<'_>]) -> Result<(), PublishError> {
-    let path = root.join(".bidsignore");
-    let before = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut lines: BTreeSet<String> = before.lines().map(str::to_owned).collect();
-    lines.insert(format!("{STATE_FOLDER}/"));
+fn ignore(place: &Place, within: &Path, values: &[Item<'_>]) -> Result<(), PublishError> {
+    let mut lines = BTreeSet::from([format!("{}/", StateFolder::NAME)]);
     for (spec, (member, value)) in values {
         let name = FileName::of(spec, member, value.kind());
         if !is_in_bids(value.kind(), &name.suffix) {
             lines.insert(format!("*_{}.*", name.suffix));
         }
     }
-    let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    if text == before { Ok(()) } else { write_whole(&path, text.as_bytes()) }
+    let text = text_of(&lines);
+    let folder = place.state.path().join("ignored").join(slug(within));
+    let own = folder.join(&blake3::hash(text.as_bytes()).to_hex()[..16]);
+    if !own.exists() {
+        write_new(&place.state, &own, text.as_bytes())?;
+    }
+    let all = || {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+        let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    settle(place, &place.out.join(within).join(".bidsignore"), |before| {
+        let lines: BTreeSet<String> = before.lines().map(str::to_owned).chain(all()).collect();
+        text_of(&lines)
+    })
 }
 
-fn list_participant(root: &Path, subject: &str) -> Result<(), PublishError> {
-    let path = root.join("participants.tsv");
-    let before = match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(&path)(error)),
-        text => text.unwrap_or_else(|_| "participant_id\n".to_owned()),
-    };
-    let row = format!("sub-{subject}");
-    if before.lines().any(|line| line.split('\t').next() == Some(&row)) {
-        return Ok(());
+fn text_of(lines: &BTreeSet<String>) -> String {
+    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+}
+
+/// A data set's place as one word.
+fn slug(within: &Path) -> String {
+    let parts: Vec<_> = within.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    if parts.is_empty() { "root".to_owned() } else { parts.join("+") }
+}
+
+/// Brings a file to what it should be, and looks again: another process may have written at the same time.
+fn settle(place: &Place, path: &Path, wanted: impl Fn(&str) -> String) -> Result<(), PublishError> {
+    for _ in 0..TRIES {
+        let before = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(path)(error)),
+            text => text.unwrap_or_default(),
+        };
+        let text = wanted(&before);
+        if text == before {
+            return Ok(());
+        }
+        write_whole(&place.state, path, text.as_bytes())?;
     }
-    let columns = before.lines().next().map_or(1, |head| head.split('\t').count());
-    let unknown = "\tn/a".repeat(columns - 1);
-    write_whole(&path, format!("{before}{row}{unknown}\n").as_bytes())
+    Ok(())
+}
+
+/// Adds the subjects whose folders are there to `participants.tsv`, each before the first that comes after it by name.
+pub(super) fn list_participants(place: &Place, within: &Path) -> Result<(), PublishError> {
+    let root = place.out.join(within);
+    settle(place, &root.join("participants.tsv"), |before| {
+        let entries = std::fs::read_dir(&root).into_iter().flatten().filter_map(Result::ok);
+        let folders = entries.filter(|entry| entry.path().is_dir());
+        let names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        with_participants(before, names.filter(|name| name.starts_with("sub-")).collect())
+    })
+}
+
+fn with_participants(before: &str, mut missing: BTreeSet<String>) -> String {
+    let mut lines: Vec<String> = before.lines().map(str::to_owned).collect();
+    if lines.is_empty() {
+        lines.push("participant_id".to_owned());
+    }
+    let columns = lines[0].split('\t').count();
+    let id = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+    for line in &lines {
+        missing.remove(&id(line));
+    }
+    for subject in missing {
+        let after = lines.iter().skip(1).position(|line| id(line) > subject);
+        let row = format!("{subject}{}", "\tn/a".repeat(columns - 1));
+        lines.insert(after.map_or(lines.len(), |index| index + 1), row);
+    }
+    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
 
 #[cfg(test)]
@@ -102,5 +167,37 @@ mod tests {
     fn the_way_between_two_folders_is_found() {
         assert_eq!(relative(Path::new("/a/b/out"), Path::new("/a/raw")), Path::new("../../raw"));
         assert_eq!(relative(Path::new("/a"), Path::new("/a/raw")), Path::new("raw"));
+        assert_eq!(way_up(Path::new("derivatives/truth")).as_deref(), Some("../.."));
+        assert_eq!(way_up(Path::new("")), None);
+    }
+
+    #[test]
+    fn participants_keep_their_columns_and_the_order_of_their_names() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(with_participants("", names(&["sub-02", "sub-01"])), "participant_id\nsub-01\nsub-02\n");
+        let before = "participant_id\tage\nsub-01\t41\nsub-03\t50\n";
+        let after = with_participants(before, names(&["sub-01", "sub-02", "sub-04"]));
+        assert_eq!(after, "participant_id\tage\nsub-01\t41\nsub-02\tn/a\nsub-03\t50\nsub-04\tn/a\n");
+    }
+
+    /// Each waits for nobody and knows of nobody, as processes on two machines would.
+    #[test]
+    fn of_many_that_publish_at_once_no_line_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let place =
+            Place { out: folder.path().to_owned(), state: StateFolder::of(folder.path()), keep_replaced: 1 };
+        place.state.make().unwrap();
+        std::thread::scope(|scope| {
+            for number in 10..34 {
+                let place = &place;
+                scope.spawn(move || {
+                    std::fs::create_dir(place.out.join(format!("sub-{number}"))).unwrap();
+                    list_participants(place, Path::new("")).unwrap();
+                });
+            }
+        });
+        let text = std::fs::read_to_string(place.out.join("participants.tsv")).unwrap();
+        let expected: Vec<String> = (10..34).map(|number| format!("sub-{number}")).collect();
+        assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), expected);
     }
 }

@@ -1,7 +1,7 @@
 //! A case's files: volumes with sidecars, tables, documents, transforms.
 
 use super::dataset::RAW_LINK;
-use super::{Item, Publication, PublishError, SourceFile, io, write_whole};
+use super::{Item, Publication, PublishError, SourceFile, io, write_synced};
 use crate::case::dataset_of;
 use crate::plan::{DatasetKind, OutputPlan, OutputSpec};
 use sdk::nifti::{self, WriteOptions};
@@ -86,40 +86,40 @@ fn write_one(stem: &Path, case: &Publication<'_>, item: &Item<'_>) -> Result<&'s
             let options = WriteOptions { description: format!("neuroloom {}", spec.name) };
             nifti::write(with(stem, ".nii.gz"), volume, &options)?;
             if let AnyVolume::Labels(labels) = volume {
-                write_whole(&with(stem, ".tsv"), label_names(labels.voxels(), &spec.name).as_bytes())?;
+                write_synced(&with(stem, ".tsv"), label_names(labels.voxels(), &spec.name).as_bytes())?;
             }
             let sidecar = json_text(&sidecar(case, item, volume.grid()));
-            write_whole(&with(stem, ".json"), sidecar.as_bytes())?;
+            write_synced(&with(stem, ".json"), sidecar.as_bytes())?;
             Ok(".nii.gz")
         }
         Content::Table(table) => {
-            write_whole(&with(stem, ".tsv"), tsv(table).as_bytes())?;
-            write_whole(&with(stem, ".json"), json_text(&columns(table)).as_bytes())?;
+            write_synced(&with(stem, ".tsv"), tsv(table).as_bytes())?;
+            write_synced(&with(stem, ".json"), json_text(&columns(table)).as_bytes())?;
             Ok(".tsv")
         }
         Content::Transform(transform) => {
-            write_whole(&with(stem, ".txt"), matrix_text(transform).as_bytes())?;
+            write_synced(&with(stem, ".txt"), matrix_text(transform).as_bytes())?;
             let convention = "maps world points (RAS+ mm) of the first frame to the second; resampling pulls";
             let content = json!({ "Convention": convention, "Transform": transform });
-            write_whole(&with(stem, ".json"), json_text(&content).as_bytes())?;
+            write_synced(&with(stem, ".json"), json_text(&content).as_bytes())?;
             Ok(".txt")
         }
         Content::Document(document) => {
             let extension = extension(&document.media_type);
-            write_whole(&with(stem, extension), &document.bytes)?;
+            write_synced(&with(stem, extension), &document.bytes)?;
             Ok(extension)
         }
         Content::Text(text) => {
-            write_whole(&with(stem, ".txt"), format!("{text}\n").as_bytes())?;
+            write_synced(&with(stem, ".txt"), format!("{text}\n").as_bytes())?;
             Ok(".txt")
         }
         Content::Number(number) => {
-            write_whole(&with(stem, ".txt"), format!("{number}\n").as_bytes())?;
+            write_synced(&with(stem, ".txt"), format!("{number}\n").as_bytes())?;
             Ok(".txt")
         }
         Content::File(path) => {
             let bytes = std::fs::read(path).map_err(io(path))?;
-            write_whole(&with(stem, ".dat"), &bytes)?;
+            write_synced(&with(stem, ".dat"), &bytes)?;
             Ok(".dat")
         }
         _ => Ok(""),

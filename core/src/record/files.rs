@@ -22,12 +22,19 @@ impl RecordError {
     pub(super) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
     }
+}
 
-    /// Whether the disk or the user's share of it is full.
-    pub fn is_full(&self) -> bool {
-        let Self::Io { source, .. } = self;
-        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+/// Whether an error comes of a disk that is full, of a user's share that is used up, or of a file system that became read-only.
+pub fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem);
+        }
+        cause = error.source();
     }
+    false
 }
 
 /// `OUT/.neuroloom`, and what lies in it.

@@ -45,7 +45,7 @@ impl Process {
     }
 
     /// A word of letters, digits and `-` for names of files, from which [`Self::is_own_tag_alive`] can tell its end.
-    pub(super) fn tag(&self) -> String {
+    pub(crate) fn tag(&self) -> String {
         let short = |text: &str| blake3::hash(text.as_bytes()).to_hex()[..8].to_owned();
         let machine = short(&format!("{} {}", self.host, self.space));
         format!("{}-{}-{machine}-{}", self.pid, self.started, short(&self.boot))

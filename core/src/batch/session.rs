@@ -1,0 +1,390 @@
+//! One run's hold on an output folder.
+
+use super::heart::Heart;
+use super::log::RunLog;
+use crate::case::CaseLabel;
+use crate::plan::{Graph, Plan};
+use crate::publish::{Publication, PublishError, Published, Publisher, SourceFile};
+use crate::record::{
+    self, Attempts, Claim, Claimed, End, Ending, FORMAT, InputEntry, Process, RecordError, StageEntry,
+    StateFolder, write_new,
+};
+use crate::runner::{CaseInput, CaseResult, StageRecord, StageState};
+use crate::store::Digest;
+use sdk::Content;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What was asked for, frozen in the run's folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submission {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
+    /// `run` or `batch`.
+    pub command: String,
+    /// The workflow's file, absolute.
+    pub workflow: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// BLAKE3 of all its texts, overrides included.
+    pub digest: String,
+    /// `--use` arguments.
+    #[serde(default)]
+    pub operators: Vec<String>,
+    /// `--set` arguments.
+    #[serde(default)]
+    pub settings: Vec<String>,
+    /// Where the cohort is, absolute; none for a single case.
+    #[serde(default)]
+    pub cohort: Option<PathBuf>,
+    /// The device asked for.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// All arguments as given.
+    pub arguments: Vec<String>,
+    /// The folder they were given in.
+    pub folder: PathBuf,
+    /// Engine, workflow and plugins, as in `case.provenance`.
+    pub provenance: serde_json::Value,
+    /// The process that runs it.
+    pub process: Process,
+    /// When, for people: RFC 3339, UTC.
+    pub since: String,
+}
+
+impl Submission {
+    /// Name of the file in a run's folder.
+    pub const FILE: &'static str = "submission.json";
+
+    /// What was asked for in a run, if it can be read.
+    pub fn read(home: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(home.join(Self::FILE)).ok()?).ok()
+    }
+}
+
+/// What a session is opened with.
+pub struct Start<'a> {
+    /// Where results go.
+    pub out: &'a Path,
+    /// All files that its cases will be read from.
+    pub inputs: &'a mut dyn Iterator<Item = &'a Path>,
+    /// How many replaced results of a case are kept.
+    pub keep_replaced: usize,
+    /// What was asked for.
+    pub submission: &'a Submission,
+}
+
+/// A case that is to be claimed.
+pub struct Task {
+    /// Whose.
+    pub label: CaseLabel,
+    /// What it brings.
+    pub inputs: BTreeMap<String, CaseInput>,
+    /// What it is to do.
+    pub plan: Arc<Plan>,
+    /// Why it runs.
+    pub why: String,
+    /// What it is made from, if that is known.
+    pub fingerprint: Option<Digest>,
+}
+
+/// How a case ended and what came of it.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its label.
+    pub label: String,
+    /// How it ended; none if another run has overtaken it.
+    pub ending: Option<Ending>,
+    /// The main file of each output.
+    pub published: Vec<Published>,
+    /// Why nothing was published, if something was to be.
+    pub error: Option<PublishError>,
+    /// Seconds from admission to its end.
+    pub seconds: f64,
+}
+
+/// A case that this session works on.
+struct Open {
+    number: u32,
+    since: String,
+    task: Task,
+}
+
+/// One run's hold on an output folder.
+pub struct Session {
+    publisher: Publisher,
+    run: u32,
+    open: Mutex<BTreeMap<String, Open>>,
+    /// What the start finished for earlier runs.
+    said: Vec<String>,
+    _heart: Heart,
+}
+
+impl Session {
+    /// Opens the folder, finishes what dead runs left, and takes the next run's number.
+    ///
+    /// # Errors
+    /// [`PublishError`] if the folder is not ours to write to.
+    pub fn open(start: &mut Start<'_>) -> Result<Self, PublishError> {
+        let (publisher, said) = Publisher::open(start.out, start.inputs, start.keep_replaced)?;
+        let state = &publisher.place().state;
+        let run = next_run(state)?;
+        let home = state.run(run);
+        let text = serde_json::to_vec_pretty(start.submission).expect("a submission is plain data");
+        write_new(state, &home.join(Submission::FILE), &text)?;
+        let attached = RunLog::attach(&home);
+        attached.map_err(|source| PublishError::Io { path: home.clone(), source })?;
+        let heart = Heart::start(state, &home)?;
+        Ok(Self { publisher, run, open: Mutex::default(), said, _heart: heart })
+    }
+
+    /// The run's number.
+    pub const fn run(&self) -> u32 {
+        self.run
+    }
+
+    /// The run's folder.
+    pub fn home(&self) -> PathBuf {
+        self.state().run(self.run)
+    }
+
+    /// The state that it works on.
+    pub fn state(&self) -> &StateFolder {
+        &self.publisher.place().state
+    }
+
+    /// What the start finished for earlier runs, as notes and warnings.
+    pub fn said(&self) -> &[String] {
+        &self.said
+    }
+
+    fn cases(&self) -> MutexGuard<'_, BTreeMap<String, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims a case, if nobody has since `attempts` were read.
+    ///
+    /// # Errors
+    /// [`RecordError`] if the claim cannot be written.
+    pub fn claim(&self, attempts: &Attempts, task: Task) -> Result<Claimed, RecordError> {
+        let label = task.label.to_string();
+        let since = record::now();
+        let claim = Claim {
+            format: FORMAT,
+            name: label.clone(),
+            run: self.run,
+            process: Process::this().clone(),
+            home: StateFolder::home(self.run),
+            token: None,
+            why: task.why.clone(),
+            fingerprint: task.fingerprint,
+            since: since.clone(),
+        };
+        let claimed = attempts.claim_next(self.state(), &claim)?;
+        if let Claimed::Mine(number) = claimed {
+            self.cases().insert(label, Open { number, since, task });
+        }
+        Ok(claimed)
+    }
+
+    /// Publishes what a claimed case made, with the record of how it ended.
+    pub fn finish(&self, graph: &Graph, result: &CaseResult) -> Finished {
+        let open = self.cases().remove(&result.label);
+        let open = open.expect("a case that runs was claimed, and ends once");
+        let end = self.end(&open, result);
+        let mut finished = Finished {
+            label: result.label.clone(),
+            ending: Some(end.ending),
+            published: Vec::new(),
+            error: None,
+            seconds: result.seconds,
+        };
+        let written = if matches!(end.ending, Ending::Ok | Ending::Failed) {
+            self.publish(graph, &open, result, end.clone())
+        } else {
+            self.note(&open, &end).map(|()| Vec::new()).map_err(PublishError::from)
+        };
+        match written {
+            Ok(published) => finished.published = published,
+            Err(error) => {
+                finished.ending = self.note_unpublished(&open, end, &error);
+                finished.error = Some(error);
+            }
+        }
+        finished
+    }
+
+    fn publish(
+        &self,
+        graph: &Graph,
+        open: &Open,
+        result: &CaseResult,
+        end: End,
+    ) -> Result<Vec<Published>, PublishError> {
+        let sources = sources(graph, &open.task.inputs);
+        let publication = Publication {
+            graph,
+            plan: &result.plan,
+            label: &open.task.label,
+            outputs: &result.outputs,
+            sources: &sources,
+            values: None,
+        };
+        Ok(self.publisher.publish(open.number, &publication, end)?.0)
+    }
+
+    fn note(&self, open: &Open, end: &End) -> Result<(), RecordError> {
+        let folder = self.state().case(&end.name);
+        Attempts::write_end(self.state(), &folder, open.number, end).map(drop)
+    }
+
+    /// Records that a result could not be published, as far as that can still be written.
+    fn note_unpublished(&self, open: &Open, end: End, error: &PublishError) -> Option<Ending> {
+        if matches!(error, PublishError::Fenced { .. }) {
+            return None;
+        }
+        let full = record::is_disk_full(error);
+        let ending = if full { Ending::Interrupted } else { Ending::Failed };
+        let text = error.to_string();
+        let (reason, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+        let hint = (!hint.is_empty()).then(|| hint.to_owned());
+        let end = End { ending, reason: Some(reason.to_owned()), hint, outputs: Vec::new(), ..end };
+        let _ = self.note(open, &end);
+        Some(ending)
+    }
+
+    /// Ends what was claimed and never ran: it is interrupted.
+    pub fn close(self) {
+        let open = std::mem::take(&mut *self.cases());
+        for (label, open) in open {
+            let end = End {
+                ending: Ending::Interrupted,
+                reason: Some("the run was stopped before it began".to_owned()),
+                ..blank(&label, self.run, &open)
+            };
+            let _ = self.note(&open, &end);
+        }
+    }
+
+    fn end(&self, open: &Open, result: &CaseResult) -> End {
+        let failed = result.records.iter().find(|record| record.state == StageState::Failed);
+        let (ending, reason) = if result.interrupted {
+            (Ending::Interrupted, Some("the run was stopped from outside".to_owned()))
+        } else if result.ok {
+            (Ending::Ok, None)
+        } else {
+            (Ending::Failed, failed.map(failure))
+        };
+        End {
+            ending,
+            reason,
+            hint: failed.and_then(|record| record.hint.clone()),
+            present: result.plan.present.clone(),
+            stages: result.records.iter().map(stage_entry).collect(),
+            inputs: open.task.inputs.iter().map(input_entry).collect(),
+            seconds: result.seconds,
+            until: record::now(),
+            ..blank(&result.label, self.run, open)
+        }
+    }
+}
+
+/// `stage `brain`: no brain found`.
+fn failure(record: &StageRecord) -> String {
+    let reason = record.reason.as_deref().unwrap_or("no reason given");
+    match record.stage.strip_prefix("input ") {
+        Some(input) => format!("input `{input}` could not be read: {reason}"),
+        None => format!("stage `{}`: {reason}", record.place()),
+    }
+}
+
+/// The end of a case that did nothing.
+fn blank(label: &str, run: u32, open: &Open) -> End {
+    End {
+        format: FORMAT,
+        name: label.to_owned(),
+        run,
+        ending: Ending::Interrupted,
+        reason: None,
+        hint: None,
+        fingerprint: open.task.fingerprint,
+        present: open.task.plan.present.clone(),
+        stages: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        values: false,
+        seconds: 0.0,
+        since: open.since.clone(),
+        until: record::now(),
+    }
+}
+
+fn stage_entry(record: &StageRecord) -> StageEntry {
+    StageEntry {
+        stage: record.stage.clone(),
+        member: record.member.clone(),
+        operator: record.operator.clone(),
+        state: record.state,
+        reason: record.reason.clone(),
+        hint: record.hint.clone(),
+        location: record.location.clone(),
+        seconds: record.seconds,
+        peak_mib: None,
+        alone: false,
+        cached: false,
+        key: None,
+        parts: None,
+        outputs: BTreeMap::new(),
+    }
+}
+
+fn input_entry((name, input): (&String, &CaseInput)) -> InputEntry {
+    let (path, value) = match input {
+        CaseInput::File(path) => (Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())), None),
+        CaseInput::Value(value) => (None, plain(&value.content)),
+    };
+    let bytes = path.as_ref().and_then(|path| Some(path.metadata().ok()?.len()));
+    InputEntry { name: name.clone(), path, value, digest: None, bytes }
+}
+
+/// A number or a text as it was given.
+fn plain(content: &Content) -> Option<String> {
+    match content {
+        Content::Number(number) => Some(number.to_string()),
+        Content::Text(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn sources(graph: &Graph, inputs: &BTreeMap<String, CaseInput>) -> Vec<SourceFile> {
+    let file = |input: &crate::plan::InputSpec| match inputs.get(&input.name)? {
+        CaseInput::File(path) => {
+            let grid = if input.kind.is_volume() {
+                sdk::nifti::read_grid(path).ok().map(|(grid, _)| grid)
+            } else {
+                None
+            };
+            Some(SourceFile { input: input.name.clone(), path: path.clone(), grid })
+        }
+        CaseInput::Value(_) => None,
+    };
+    graph.inputs.iter().filter_map(file).collect()
+}
+
+/// Makes the next run's folder: of several processes each gets one of its own.
+fn next_run(state: &StateFolder) -> Result<u32, PublishError> {
+    let runs = state.runs();
+    let io = |source| PublishError::Io { path: runs.clone(), source };
+    std::fs::create_dir_all(&runs).map_err(io)?;
+    loop {
+        let entries = std::fs::read_dir(&runs).map_err(io)?.filter_map(Result::ok);
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let next = numbers.max().unwrap_or(0) + 1;
+        match std::fs::create_dir(state.run(next)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| next).map_err(io),
+        }
+    }
+}
