@@ -63,6 +63,7 @@ pub struct Entry {
     describe: fn() -> Result<OperatorDescription, OperatorError>,
     interface: fn(&str, &str) -> Result<Interface, OperatorError>,
     open: fn(&str, &str) -> Result<OperatorObject, OperatorError>,
+    identity: fn(&str, &str) -> Result<String, OperatorError>,
 }
 
 /// The entry of an operator on cases.
@@ -75,6 +76,7 @@ pub const fn entry<T: Operator>() -> Entry {
             let operator = T::open(parse_settings(settings)?, &parse(place, "place")?)?;
             Ok(abi::Operator_TO::from_value(CaseShim(Some(operator)), TD_Opaque))
         },
+        identity: |settings, place| T::identity(&parse_settings(settings)?, &parse(place, "place")?),
     }
 }
 
@@ -88,6 +90,7 @@ pub const fn group_entry<T: GroupOperator>() -> Entry {
             let operator = T::open(parse_settings(settings)?, &parse(place, "place")?)?;
             Ok(abi::Operator_TO::from_value(GroupShim(Some(operator)), TD_Opaque))
         },
+        identity: |settings, place| T::identity(&parse_settings(settings)?, &parse(place, "place")?),
     }
 }
 
@@ -242,6 +245,11 @@ pub fn open(entries: &[Entry], name: &str, settings: &str, place: &str) -> RResu
     answer(guard(|| (find(entries, name)?.open)(settings, place)))
 }
 
+/// [`abi::PluginModule::identity`].
+pub fn identity(entries: &[Entry], name: &str, settings: &str, place: &str) -> RResult<RString, RString> {
+    answer(guard(|| (find(entries, name)?.identity)(settings, place).map(RString::from)))
+}
+
 /// For tests: runs an opened operator through the border within one process.
 #[cfg(feature = "testing")]
 pub(crate) fn run_in_process<T: Operator>(
@@ -310,9 +318,16 @@ macro_rules! export_plugin {
             ) -> RResult<$crate::abi::OperatorObject, RString> {
                 $crate::export::open(ENTRIES, name.as_str(), settings.as_str(), place.as_str())
             }
+            extern "C" fn identity(
+                name: RStr<'_>,
+                settings: RStr<'_>,
+                place: RStr<'_>,
+            ) -> RResult<RString, RString> {
+                $crate::export::identity(ENTRIES, name.as_str(), settings.as_str(), place.as_str())
+            }
             fn module() -> $crate::abi::PluginModuleRef {
                 use $crate::abi::abi_stable::prefix_type::PrefixTypeTrait;
-                $crate::abi::PluginModule { attach, describe, interface, open }.leak_into_prefix()
+                $crate::abi::PluginModule { attach, describe, interface, open, identity }.leak_into_prefix()
             }
             extern "C" fn root() -> $crate::abi::abi_stable::library::RootModuleResult {
                 $crate::abi::abi_stable::library::__call_root_module_loader(module)
@@ -333,4 +348,4 @@ macro_rules! export_plugin {
 
 /// Text of the tag: what the engine reads before it opens the file.
 pub const TAG_TEXT: &str =
-    concat!("abi=1.0 sdk=", env!("CARGO_PKG_VERSION"), " rustc=", env!("NEUROLOOM_RUSTC"));
+    concat!("abi=1.1 sdk=", env!("CARGO_PKG_VERSION"), " rustc=", env!("NEUROLOOM_RUSTC"));

@@ -124,6 +124,15 @@ pub trait Operator: Send + Sized + 'static {
         Ok(Interface::of(Self::INFO.inputs, Self::INFO.outputs))
     }
 
+    /// What decides the results beside the plugin's own file, the settings and the files they name: a backend's library, an
+    /// outside program's version. Asked once a run; a change makes kept results stale. Never the device or the threads.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn identity(_settings: &Self::Settings, _place: &Place) -> Result<String, OperatorError> {
+        Ok(String::new())
+    }
+
     /// Loads weights, chooses a device.
     ///
     /// # Errors
@@ -150,6 +159,14 @@ pub trait GroupOperator: Send + Sized + 'static {
     /// [`OperatorError::refused`] with the reason.
     fn interface(_settings: &Self::Settings, _wiring: &Wiring) -> Result<Interface, OperatorError> {
         Ok(Interface::of(Self::INFO.inputs, Self::INFO.outputs))
+    }
+
+    /// As [`Operator::identity`].
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn identity(_settings: &Self::Settings, _place: &Place) -> Result<String, OperatorError> {
+        Ok(String::new())
     }
 
     /// As [`Operator::open`].

@@ -281,9 +281,6 @@ pub struct Interface {
     /// Pairs of grid variables that must lie in one frame.
     #[serde(default)]
     pub same_frame: Vec<(String, String)>,
-    /// What beside plugin and settings decides the result (a library's version, a model's digest); part of the cache key.
-    #[serde(default)]
-    pub identity: String,
     /// What a user should know about this pattern ("without flair the model `x` stands in").
     #[serde(default)]
     pub notes: Vec<String>,

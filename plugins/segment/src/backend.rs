@@ -56,6 +56,14 @@ pub enum BackendError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The backend's file cannot be read.
+    #[error("the backend {} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The library.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// A library cannot be opened.
     #[error(
         "`{path}` cannot be opened: {source}\n\
@@ -189,6 +197,18 @@ fn read(len: usize, block: &[u8]) -> String {
     String::from_utf8_lossy(&block[..len.min(block.len())]).into_owned()
 }
 
+/// What computes the scores, without opening it: the backend's build and the version of libtorch that it would get.
+///
+/// # Errors
+/// [`BackendError`] when the backend is missing.
+pub fn identity(place: &Place) -> Result<String, BackendError> {
+    let path = find_backend(&place.plugin_dir)?;
+    let bytes = std::fs::read(&path).map_err(|source| BackendError::Unreadable { path, source })?;
+    let named = named_torch(place).and_then(|(folder, _)| torch_version(&folder));
+    let version = named.unwrap_or_else(|| TORCH_VERSION.to_owned());
+    Ok(format!("libtorch {version}, backend {}", blake3::hash(&bytes).to_hex()))
+}
+
 /// The backend lies beside the plugin; in a build folder it may also lie one folder up or in `deps`.
 fn find_backend(plugin_dir: &Path) -> Result<PathBuf, BackendError> {
     let file = libloading::library_filename(abi::LIBRARY);
@@ -264,6 +284,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = preload(folder.path(), "the site's `torch_lib`").unwrap_err().to_string();
         assert!(text.contains("no `libtorch_cpu.so`") && text.contains("the site's `torch_lib`"), "{text}");
+    }
+
+    #[test]
+    fn another_build_of_the_backend_or_of_libtorch_is_another_identity_and_device_and_folder_are_not() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let named = |folder: usize, backend: &str, device: &str, torch: Option<&str>| {
+            let folder = folders[folder].path();
+            std::fs::write(folder.join(libloading::library_filename(abi::LIBRARY)), backend).unwrap();
+            let site = torch.map(|version| {
+                std::fs::create_dir_all(folder.join("torch/lib")).unwrap();
+                std::fs::write(folder.join("torch/build-version"), version).unwrap();
+                serde_json::json!({ "torch_lib": folder.join("torch/lib") })
+            });
+            let (plugin_dir, device) = (folder.to_owned(), device.to_owned());
+            identity(&Place { plugin_dir, device, site: site.unwrap_or_default(), ..Place::default() })
+                .unwrap()
+        };
+        let before = named(0, "build", "cpu", Some("2.11.0+cpu"));
+        assert_eq!(named(1, "build", "cuda:0", Some("2.11.0+cpu")), before);
+        assert_ne!(named(0, "rebuilt", "cpu", Some("2.11.0+cpu")), before);
+        assert_ne!(named(0, "build", "cpu", Some("2.11.0+cu130")), before);
     }
 
     #[test]

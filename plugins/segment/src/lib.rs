@@ -112,6 +112,10 @@ impl Operator for Segment {
         describe(options, wiring).map_err(|error| OperatorError { cause: Cause::Refused, ..error })
     }
 
+    fn identity(_: &Options, place: &Place) -> Result<String, OperatorError> {
+        Ok(backend::identity(place)?)
+    }
+
     fn open(options: Options, place: &Place) -> Result<Self, OperatorError> {
         let models = options.read_models()?;
         let backend = Backend::open(place)?;
@@ -160,9 +164,7 @@ fn describe(options: &Options, wiring: &Wiring) -> Result<Interface, OperatorErr
     if !unread.is_empty() {
         note = format!("{note}; it does not read {}", model::quoted(&unread));
     }
-    let mut interface = Interface::of(Segment::INFO.inputs, Segment::INFO.outputs).note(note);
-    interface.identity = format!("libtorch {}", backend::TORCH_VERSION);
-    Ok(interface)
+    Ok(Interface::of(Segment::INFO.inputs, Segment::INFO.outputs).note(note))
 }
 
 fn load(model: &Model, backend: Backend, place: &Place) -> Result<Network, OperatorError> {

@@ -1,7 +1,7 @@
 //! The layout that crosses the border between the engine and a plugin: small, and frozen for ABI 1.x.
 //!
 //! A plugin is a shared library with two exported things: a **tag** (plain bytes in the file, [`TAG_SECTION`])
-//! that is read before the library is opened, and a **root module** ([`PluginModule`]) with four functions.
+//! that is read before the library is opened, and a **root module** ([`PluginModule`]): a few functions.
 //! Everything with structure (descriptions, settings, interfaces, errors, the headers of values) is JSON in a
 //! string, so that nothing here changes when a kind of value or a field is added. Voxels travel in [`Buf`],
 //! which points into memory that somebody owns: no copy is made at the border.
@@ -33,7 +33,7 @@ use abi_stable::std_types::{RArc, RBox, ROption, RResult, RStr, RString, RVec};
 /// First number of the ABI: another one means another layout.
 pub const ABI_MAJOR: u32 = 1;
 /// Second number of the ABI: a plugin needs an engine whose number is at least its own.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 /// The section of the library file that holds the tag.
 #[cfg(not(target_os = "macos"))]
 pub const TAG_SECTION: &str = ".neuroloom.tag";
@@ -42,7 +42,7 @@ pub const TAG_SECTION: &str = ".neuroloom.tag";
 pub const TAG_SECTION: &str = "__neuroloom_tag";
 /// First bytes of a tag.
 pub const TAG_MAGIC: &[u8; 16] = b"NEUROLOOM-PLUGIN";
-/// Bytes in a tag: magic, then `abi=1.0 sdk=0.1.0 rustc=…`, filled up with zeros.
+/// Bytes in a tag: magic, then `abi=1.1 sdk=0.1.0 rustc=…`, filled up with zeros.
 pub const TAG_BYTES: usize = 160;
 
 /// Makes a tag of the given text.
@@ -256,6 +256,9 @@ pub struct PluginModule {
     /// (operator, settings JSON, place JSON) -> an operator ready to run.
     #[sabi(last_prefix_field)]
     pub open: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>) -> RResult<OperatorObject, RString>,
+    /// (operator, settings JSON, place JSON) -> what decides its results beside the plugin's file and its settings; a text.
+    /// Since ABI 1.1.
+    pub identity: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>) -> RResult<RString, RString>,
 }
 
 impl RootModule for PluginModuleRef {
@@ -264,4 +267,54 @@ impl RootModule for PluginModuleRef {
     const NAME: &'static str = "neuroloom_plugin";
     // Constant on purpose: abi_stable wants the library at least as new as the host, we want the reverse; the tag decides.
     const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
+}
+
+#[cfg(all(test, feature = "load"))]
+mod tests {
+    use super::*;
+    use abi_stable::prefix_type::PrefixTypeTrait;
+
+    /// The root module as ABI 1.0 had it.
+    mod before {
+        use super::super::*;
+
+        #[repr(C)]
+        #[derive(StableAbi)]
+        #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
+        #[sabi(missing_field(option))]
+        pub struct PluginModule {
+            pub attach: extern "C" fn(logger: LoggerObject),
+            pub describe: extern "C" fn() -> RResult<RString, RString>,
+            pub interface: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>) -> RResult<RString, RString>,
+            #[sabi(last_prefix_field)]
+            pub open: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>) -> RResult<OperatorObject, RString>,
+        }
+    }
+
+    extern "C" fn attach(_: LoggerObject) {}
+    extern "C" fn describe() -> RResult<RString, RString> {
+        RResult::ROk("described".into())
+    }
+    extern "C" fn interface(_: RStr<'_>, _: RStr<'_>, _: RStr<'_>) -> RResult<RString, RString> {
+        RResult::RErr("none".into())
+    }
+    extern "C" fn open(_: RStr<'_>, _: RStr<'_>, _: RStr<'_>) -> RResult<OperatorObject, RString> {
+        RResult::RErr("none".into())
+    }
+
+    #[test]
+    fn a_plugin_of_abi_1_0_still_loads_and_has_no_identity() {
+        load::check(before::PluginModuleRef::LAYOUT).unwrap_or_else(|error| panic!("{}", error.detail));
+        let old = before::PluginModule { attach, describe, interface, open }.leak_into_prefix();
+        // SAFETY: what the loader does, too, once the layouts agree.
+        let seen = unsafe { std::mem::transmute::<before::PluginModuleRef, PluginModuleRef>(old) };
+        assert_eq!(seen.describe()(), RResult::ROk("described".into()));
+        assert!(seen.identity().is_none());
+        assert_eq!(
+            (old.attach() as usize, old.open() as usize),
+            (seen.attach() as usize, seen.open() as usize)
+        );
+        assert_eq!(old.interface() as usize, seen.interface() as usize);
+        assert_eq!(old.describe() as usize, seen.describe() as usize);
+    }
 }

@@ -1,7 +1,10 @@
 //! Opens a plugin library with `libloading` and lets `abi_stable` compare its layout with ours.
 
 use crate::{LoggerObject, OperatorObject, PluginModuleRef};
-use abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL};
+use abi_stable::StableAbi;
+use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
+use abi_stable::library::{AbiHeaderRef, ROOT_MODULE_LOADER_NAME_WITH_NUL};
+use abi_stable::type_layout::TypeLayout;
 use std::path::Path;
 
 /// A library that was opened and whose layout agrees. It is never unloaded: its threads, thread-locals and vtables live on.
@@ -30,15 +33,24 @@ impl LoadError {
         Self { summary: text.lines().next().unwrap_or_default().to_owned(), detail: text }
     }
 
-    fn of_layout(error: &LibraryError) -> Self {
+    fn of_layout(text: String) -> Self {
         /// Characters of abi_stable's text that reach the user.
         const SUMMARY_CHARS: usize = 240;
-        let text = error.to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let start = lines.iter().position(|line| line.starts_with("Error:")).unwrap_or(0);
         let summary: String = lines[start..].join(" ").chars().take(SUMMARY_CHARS).collect();
         Self { summary, detail: text }
     }
+}
+
+/// Whether a plugin with the root module `theirs` can work with this engine.
+///
+/// `abi_stable` wants a library to be at least as new as the program, and we want the reverse: a plugin may lack what was
+/// added since. So the plugin takes the place of the program in the comparison. What it lacks is asked for with care: its
+/// module tells how many functions it has.
+pub(crate) fn check(theirs: &'static TypeLayout) -> Result<(), LoadError> {
+    check_layout_compatibility(theirs, PluginModuleRef::LAYOUT)
+        .map_err(|error| LoadError::of_layout(error.to_string()))
 }
 
 /// Opens a library whose tag has been read already, and keeps it for the life of the process.
@@ -53,9 +65,11 @@ pub fn open(path: &Path) -> Result<Plugin, LoadError> {
         .map(|symbol| *symbol)
         .map_err(|error| LoadError::of_loader(&error))?;
     std::mem::forget(library);
-    let header = header.upgrade().map_err(|error| LoadError::of_layout(&error))?;
-    let module =
-        header.init_root_module::<PluginModuleRef>().map_err(|error| LoadError::of_layout(&error))?;
+    let header = header.upgrade().map_err(|error| LoadError::of_layout(error.to_string()))?;
+    check(header.layout().ok_or_else(|| LoadError::of_layout("it does not tell its layout".to_owned()))?)?;
+    // SAFETY: the layouts were compared the line before.
+    let module = unsafe { header.init_root_module_with_unchecked_layout::<PluginModuleRef>() }
+        .map_err(|error| LoadError::of_layout(error.to_string()))?;
     Ok(Plugin { module })
 }
 
@@ -74,6 +88,13 @@ impl Plugin {
     pub fn interface(&self, operator: &str, settings: &str, wiring: &str) -> Result<String, String> {
         let answer = self.module.interface()(operator.into(), settings.into(), wiring.into());
         answer.into_result().map(Into::into).map_err(Into::into)
+    }
+
+    /// What decides an operator's results beside the plugin's file and its settings, or a JSON error; nothing from a plugin
+    /// of ABI 1.0, which cannot tell.
+    pub fn identity(&self, operator: &str, settings: &str, place: &str) -> Option<Result<String, String>> {
+        let answer = self.module.identity()?(operator.into(), settings.into(), place.into());
+        Some(answer.into_result().map(Into::into).map_err(Into::into))
     }
 
     /// An operator ready to run, or a JSON error.
