@@ -2,7 +2,7 @@
 //!
 //! A stage's result has a [key](KeyParts): all that decides it, as one digest. Under its key a [`Store`] keeps one file with
 //! the values and their digests, which are in the keys of the stages that read them: so a chain of stages is found without
-//! reading any values. [`Memo`] knows the content of files without reading them again.
+//! reading any values. [`NodeKeys`] makes the keys of a workflow's nodes, and [`Memo`] knows the content of files without reading them again.
 //!
 //! Several processes may use one store at a time: a file gets its name when it is complete and never changes. Whatever is
 //! wrong with a store costs time, never a case: damaged files count as not there, and what cannot be written is computed again.
@@ -13,10 +13,12 @@ mod key;
 mod limit;
 mod map;
 mod memo;
+mod node_keys;
 
 pub use digest::{Digest, NoDigest};
 pub use key::{KEY_VERSION, KeyParts};
 pub use memo::{FileState, Memo, RACY, Stamp};
+pub use node_keys::{NodeKeys, NodeKeysError};
 
 use entry::{Draft, EntryError, EntryFile, Listed};
 use limit::{Limit, Listing, remove};
