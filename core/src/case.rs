@@ -7,14 +7,21 @@ mod bids;
 mod cohort;
 mod entities;
 mod error;
+mod layout;
+mod manifest;
 #[cfg(test)]
 mod on_disk;
+#[cfg(test)]
+mod other_layouts;
+mod pattern;
 mod resolve;
+mod slices;
 mod table;
 mod tsv;
 
 pub use cohort::{Cohort, CohortCase, CohortKind, Filters, Given, NearMiss, Problem};
 pub use error::CohortError;
+pub use slices::{Orientation, Slices};
 
 use std::path::{Path, PathBuf};
 

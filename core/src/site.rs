@@ -3,6 +3,7 @@
 //! Read from `--site`, else the first of: working folder, `$XDG_CONFIG_HOME/neuroloom` (or `~/.config/neuroloom`),
 //! `/etc/neuroloom`.
 
+use crate::case::Orientation;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub struct Site {
     pub run: RunDefaults,
     /// How cohorts are run.
     pub batch: Batch,
+    /// How folders that are no BIDS data sets are laid out, by name: `[layouts.ours]`.
+    pub layouts: BTreeMap<String, Layout>,
     /// Tables for single plugins, by their names: `[plugin.segment] torch_lib = "…"`.
     pub plugin: BTreeMap<String, serde_json::Value>,
 }
@@ -30,6 +33,44 @@ pub struct Site {
 pub struct Plugins {
     /// Folders to look for plugins in, before those beside the program; relative to the file.
     pub folders: Vec<PathBuf>,
+}
+
+/// `[layouts.NAME]`: where the files of a cohort are that is no BIDS data set.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Layout {
+    /// Below the cohort's folder: `{subject}/{session}/{input}.nii.gz`; `*` is anything. With `/*.png` at its end each input
+    /// is a folder of slices. Not needed for `brats-mets` and `brain-met-share`, which are known.
+    pub files: Option<String>,
+    /// For a workflow's input what `{input}` is; by default its own name.
+    pub inputs: BTreeMap<String, LayoutFile>,
+    /// Distance of columns, rows and slices, where the files do not say it.
+    pub spacing_mm: Option<[f64; 3]>,
+    /// Where columns, rows and slices run to, where the files do not say it: `LPS`.
+    pub orientation: Option<Orientation>,
+}
+
+/// Which file of a layout an input is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum LayoutFile {
+    /// What `{input}` is.
+    Named(String),
+    /// `false`: the cohort has no such file.
+    Absent(Absence),
+}
+
+/// `false`, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "bool")]
+pub struct Absence;
+
+impl TryFrom<bool> for Absence {
+    type Error = &'static str;
+
+    fn try_from(there: bool) -> Result<Self, Self::Error> {
+        if there { Err("write the file's name, or `false` if there is none") } else { Ok(Self) }
+    }
 }
 
 /// `[run]`.
@@ -64,7 +105,7 @@ impl Default for Batch {
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
     /// It cannot be read.
-    #[error("{}: {source}\nhint: `--site` names a TOML file with the tables `plugins`, `run` and `plugin`", path.display())]
+    #[error("{}: {source}\nhint: `--site` names a TOML file with the tables `plugins`, `run`, `batch`, `layouts` and `plugin`", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -343,6 +343,7 @@ fn stage_entry(record: &StageRecord) -> StageEntry {
 fn input_entry((name, input): (&String, &CaseInput)) -> InputEntry {
     let (path, value) = match input {
         CaseInput::File(path) => (Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())), None),
+        CaseInput::Slices(slices) => (Some(slices.folder.clone()), Some(slices.assumed().to_string())),
         CaseInput::Value(value) => (None, plain(&value.content)),
     };
     let bytes = path.as_ref().and_then(|path| Some(path.metadata().ok()?.len()));
@@ -367,6 +368,9 @@ fn sources(graph: &Graph, inputs: &BTreeMap<String, CaseInput>) -> Vec<SourceFil
                 None
             };
             Some(SourceFile { input: input.name.clone(), path: path.clone(), grid })
+        }
+        CaseInput::Slices(slices) => {
+            Some(SourceFile { input: input.name.clone(), path: slices.folder.clone(), grid: None })
         }
         CaseInput::Value(_) => None,
     };

@@ -1,6 +1,7 @@
 //! A cohort: its cases, and what each brings.
 
-use super::{CaseLabel, CohortError, bids, table};
+use super::slices::Slices;
+use super::{CaseLabel, CohortError, bids, layout, manifest, table};
 use crate::fault::list;
 use crate::plan::InputSpec;
 use crate::runner::CaseInput;
@@ -20,6 +21,14 @@ pub enum CohortKind {
     Bids,
     /// A table, tab-separated: a row a case, a column an input or a label.
     Table,
+    /// A JSON file with lists of cases.
+    Manifest,
+    /// Folders that the site file describes.
+    Folders,
+    /// `BraTS-MET-00001-000/BraTS-MET-00001-000-t1c.nii.gz`.
+    BratsMets,
+    /// `Mets_001/0/17.png`: slices.
+    BrainMetShare,
 }
 
 impl fmt::Display for CohortKind {
@@ -27,6 +36,10 @@ impl fmt::Display for CohortKind {
         f.write_str(match self {
             Self::Bids => "BIDS data set",
             Self::Table => "table",
+            Self::Manifest => "manifest",
+            Self::Folders => "folders",
+            Self::BratsMets => "BraTS-METS layout",
+            Self::BrainMetShare => "BrainMetShare layout",
         })
     }
 }
@@ -76,13 +89,16 @@ pub enum Given {
     Text(String),
     /// A number.
     Number(f64),
+    /// A folder of PNG slices.
+    Slices(Slices),
 }
 
 impl Given {
-    /// The file, if it is one.
+    /// The file, or the folder of slices.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
+            Self::Slices(slices) => Some(&slices.folder),
             Self::Text(_) | Self::Number(_) => None,
         }
     }
@@ -91,6 +107,7 @@ impl Given {
     pub fn case_input(&self) -> CaseInput {
         match self {
             Self::File(path) => CaseInput::File(path.clone()),
+            Self::Slices(slices) => CaseInput::Slices(slices.clone()),
             Self::Text(text) => CaseInput::Value(Value::from(text.as_str())),
             Self::Number(number) => CaseInput::Value(Value::from(*number)),
         }
@@ -251,7 +268,6 @@ impl Cohort {
         filters: &Filters,
         site: &Site,
     ) -> Result<Self, CohortError> {
-        let _ = site;
         if !path.exists() {
             return Err(CohortError::missing(path));
         }
@@ -262,8 +278,11 @@ impl Cohort {
             } else if bids::fits(path)? {
                 bids::find(path, inputs, filters)?
             } else {
-                return Err(CohortError::unknown_layout(path));
+                let found = layout::find(path, inputs, filters, site)?;
+                found.ok_or_else(|| CohortError::unknown_layout(path))?
             }
+        } else if path.extension().is_some_and(|extension| extension == "json") {
+            manifest::find(path, inputs, filters)?
         } else {
             table::find(path, inputs, filters)?
         };

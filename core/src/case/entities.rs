@@ -176,6 +176,12 @@ impl Rule {
             && owner(name, label).is_none()
     }
 
+    /// Whether it takes files of this sort, whosever they are and however they end.
+    pub(super) fn fits_sort(&self, name: &Name<'_>) -> bool {
+        self.suffix.as_ref().is_none_or(|want| want.fits(Some(name.suffix)))
+            && self.entities.iter().all(|(key, want)| want.fits(name.entity(key)))
+    }
+
     fn extension_fits(&self, extension: &str) -> bool {
         match &self.extension {
             Some(want) => {

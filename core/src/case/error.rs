@@ -26,8 +26,9 @@ pub enum CohortError {
     /// No known layout fits a folder.
     #[error(
         "{}: this is no cohort that Neuroloom knows: it holds {found}\n\
-         hint: name a BIDS data set (folders `sub-01`), or a table `cases.tsv` with a column `participant_id` and a \
-         column for each input",
+         hint: name a BIDS data set (folders `sub-01`), a table `cases.tsv` with a column `participant_id` and a \
+         column for each input, or describe the folders in the site file: `[layouts.ours]` with \
+         `files = \"{{subject}}/{{input}}.nii.gz\"`",
         path.display()
     )]
     UnknownLayout {
@@ -87,6 +88,16 @@ pub enum CohortError {
     Filter {
         /// The file.
         path: PathBuf,
+        /// What is wrong.
+        message: String,
+        /// The way out.
+        hint: String,
+    },
+    /// A layout of the site file that cannot be used.
+    #[error("[layouts.{name}]: {message}\nhint: {hint}")]
+    Layout {
+        /// Its name.
+        name: String,
         /// What is wrong.
         message: String,
         /// The way out.

@@ -5,7 +5,7 @@ use super::{Cohort, CohortCase, CohortError, Filters};
 use crate::plan::{InputSpec, OnError, Pick};
 use crate::site::Site;
 use sdk::Kind;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -26,11 +26,10 @@ pub(super) fn tree(files: &[&str]) -> TempDir {
 
 /// The inputs of the paper's workflow.
 pub(super) fn paper() -> Vec<InputSpec> {
-    let bids = |text: Json| text;
     vec![
-        spec("bravo", Kind::Image, &bids(json!({ "suffix": "T1w", "acq": "BRAVO", "ce": true }))),
-        spec("t1_pre", Kind::Image, &bids(json!({ "suffix": "T1w", "ce": false }))),
-        spec("flair", Kind::Image, &bids(json!({ "suffix": "FLAIR" }))),
+        spec("bravo", Kind::Image, &json!({ "suffix": "T1w", "acq": "BRAVO", "ce": true })),
+        spec("t1_pre", Kind::Image, &json!({ "suffix": "T1w", "ce": false })),
+        spec("flair", Kind::Image, &json!({ "suffix": "FLAIR" })),
     ]
 }
 
@@ -122,7 +121,7 @@ fn several_files_for_one_input_stop_that_case_with_the_candidates() {
     input `t1_pre`: 2 files match; they differ in `acq`
       anat/sub-01_acq-A_T1w.nii.gz
       anat/sub-01_acq-B_T1w.nii.gz
-    hint: take one of repeated runs with `pick = "first"` or `pick = "last"`, or narrow its `bids` rule in the workflow (`bids.acq`), or give `--bids-filter FILE`
+    hint: narrow its `bids` rule in the workflow (`bids.acq`), or give `--bids-filter FILE`
     "#);
     assert!(cohort.cases[1].problems.is_empty());
 }
@@ -136,6 +135,11 @@ fn pick_chooses_among_runs_by_their_number_and_among_nothing_else() {
         "sub-02/anat/sub-02_run-2_T1w.nii.gz",
     ]);
     let mut inputs = paper();
+    let hint = find(data.path(), &inputs).unwrap().cases[0].problems[0].hint.clone().unwrap();
+    assert!(
+        hint.starts_with("take one of the runs with `pick = \"first\"` or `pick = \"last\"`, or narrow"),
+        "{hint}"
+    );
     for (pick, file) in [(Pick::First, "sub-01_run-2_T1w.nii.gz"), (Pick::Last, "sub-01_run-10_T1w.nii.gz")] {
         inputs[1].pick = pick;
         let cohort = find(data.path(), &inputs).unwrap();
@@ -209,10 +213,10 @@ fn a_subject_without_images_and_a_folder_without_a_layout_are_told_clearly() {
     assert_eq!(cohort.notes, ["folder `sub-a_b` is left out: labels have letters and digits only"]);
 
     let odd = tree(&["b.txt", "a/"]);
-    insta::assert_snapshot!(told(&find(odd.path(), &paper()).unwrap_err(), &odd), @"
+    insta::assert_snapshot!(told(&find(odd.path(), &paper()).unwrap_err(), &odd), @r#"
     DATA: this is no cohort that Neuroloom knows: it holds `a` and `b.txt`
-    hint: name a BIDS data set (folders `sub-01`), or a table `cases.tsv` with a column `participant_id` and a column for each input
-    ");
+    hint: name a BIDS data set (folders `sub-01`), a table `cases.tsv` with a column `participant_id` and a column for each input, or describe the folders in the site file: `[layouts.ours]` with `files = "{subject}/{input}.nii.gz"`
+    "#);
     let nowhere = odd.path().join("aa");
     insta::assert_snapshot!(told(&find(&nowhere, &paper()).unwrap_err(), &odd), @"
     DATA/aa: no such folder or table

@@ -125,8 +125,8 @@ fn choose<'a, 'c>(
         ),
         "give `--bids-filter FILE`".to_owned(),
     ];
-    if spec.pick == Pick::Only {
-        hint.insert(0, "take one of repeated runs with `pick = \"first\"` or `pick = \"last\"`".to_owned());
+    if differ == ["run"] {
+        hint.insert(0, "take one of the runs with `pick = \"first\"` or `pick = \"last\"`".to_owned());
     }
     Err(Problem {
         input: Some(spec.name.clone()),

@@ -73,7 +73,7 @@ fn refused(path: &Path) -> Option<&'static str> {
             "commas stand in paths and numbers, too: save it as `cases.tsv`, with tabs between the columns",
         ),
         "xlsx" | "ods" => Some("save it as `cases.tsv`, with tabs between the columns"),
-        _ => Some("name a folder, or a table that ends in `.tsv`"),
+        _ => Some("name a folder, or a table that ends in `.tsv` or `.json`"),
     }
 }
 

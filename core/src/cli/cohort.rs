@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// A cohort and which part of it is meant.
 #[derive(Debug, Args)]
 pub(super) struct CohortArgs {
-    /// A BIDS data set, or a table `cases.tsv`
+    /// A BIDS data set, a table `cases.tsv`, or a folder in another layout
     #[arg(value_name = "COHORT")]
     cohort: PathBuf,
     /// Only these subjects, with or without `sub-`

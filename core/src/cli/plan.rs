@@ -12,6 +12,8 @@ use std::fmt::Write as _;
 const MOST_SHOWN: usize = 10;
 /// As many labels as serve to find a case of a pattern.
 const EXAMPLES: usize = 3;
+/// Where the column of stand-ins goes, if there are any.
+const STAND_INS: usize = 4;
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
@@ -87,7 +89,11 @@ fn plural(count: usize, word: &str) -> String {
 
 /// A row a pattern.
 fn overview(graph: &Graph, cohort: &Cohort, capability: &Capability) -> String {
-    let head = ["cases", "absent", "stages", "skipped", "stand-ins", "outputs lost", "such as"];
+    let stand_ins = capability.patterns.iter().any(|pattern| !pattern.cost.stand_ins.is_empty());
+    let mut head = vec!["cases", "absent", "stages", "skipped", "outputs lost", "such as"];
+    if stand_ins {
+        head.insert(STAND_INS, "stand-ins");
+    }
     let mut rows = table::plain(&head);
     for pattern in &capability.patterns {
         let runs = running(graph, pattern).len();
@@ -98,15 +104,18 @@ fn overview(graph: &Graph, cohort: &Cohort, capability: &Capability) -> String {
         };
         let names = |losses: &[crate::graph::cost::Loss]| comma(losses.iter().map(|loss| loss.name.as_str()));
         let cost = &pattern.cost;
-        rows.add_row([
+        let mut row = vec![
             pattern.cases.len().to_string(),
             comma(cost.absent.iter().map(String::as_str)),
             stages,
             names(&cost.skipped),
-            comma(cost.stand_ins.iter().map(String::as_str)),
             names(&cost.lost),
             examples(cohort, pattern),
-        ]);
+        ];
+        if stand_ins {
+            row.insert(STAND_INS, comma(cost.stand_ins.iter().map(String::as_str)));
+        }
+        rows.add_row(row);
     }
     rows.to_string()
 }
@@ -163,3 +172,6 @@ fn each_case(cohort: &Cohort, capability: &Capability) -> String {
     }
     rows.to_string()
 }
+
+#[cfg(test)]
+mod tests;

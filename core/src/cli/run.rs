@@ -113,7 +113,7 @@ fn submission(args: &RunArgs, graph: &Graph, registry: &Registry) -> Submission 
 fn file(input: &CaseInput) -> Option<&PathBuf> {
     match input {
         CaseInput::File(path) => Some(path),
-        CaseInput::Value(_) => None,
+        CaseInput::Value(_) | CaseInput::Slices(_) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::event::{Event, StageRecord, StageState};
 use super::net::{Arrival, CaseState};
 use super::{Shared, outcome};
+use crate::case::Slices;
 use crate::plan::{InputSpec, OnError, Plan, Reserved, Source};
 use sdk::nifti::{self, NiftiError};
 use sdk::{Affine, Document, Grid, Image, Kind, OperatorError, Value};
@@ -11,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a case brings for an input.
-#[expect(clippy::large_enum_variant, reason = "one value for each input of a case: a box would save nothing")]
 #[derive(Clone, Debug)]
 pub enum CaseInput {
     /// A file, read when the case is admitted.
     File(PathBuf),
     /// A value that is there already: a number, a text, a volume of a program that embeds the engine.
     Value(Value),
+    /// A folder of PNG slices, read when the case is admitted.
+    Slices(Slices),
 }
 
 /// A case to run.
@@ -77,6 +79,7 @@ fn read_all(shared: &Shared, case: &CaseState) -> Read {
                 let read = move || match input {
                     CaseInput::Value(value) => Ok(value.clone()),
                     CaseInput::File(path) => read_file(spec.kind, path),
+                    CaseInput::Slices(slices) => slices.read(spec.kind),
                 };
                 (spec, scope.spawn(read))
             })

@@ -61,6 +61,10 @@ pub(super) fn case_provenance(shared: &Shared, case: &CaseState, read: &Read) ->
         let grid = value.volume().map(|volume| volume.grid().to_string());
         inputs.push(match input {
             CaseInput::Value(_) => json!({ "name": name, "grid": grid }),
+            CaseInput::Slices(slices) => {
+                let file = slices.folder.file_name().unwrap_or_default().to_string_lossy();
+                json!({ "name": name, "file": file, "assumed": slices.assumed(), "grid": grid })
+            }
             CaseInput::File(path) => {
                 let file = path.file_name().unwrap_or_default().to_string_lossy();
                 let digest = std::fs::read(path).map(|bytes| blake3::hash(&bytes).to_hex().to_string()).ok();
