@@ -8,6 +8,7 @@ use crate::volume::{AnyVolume, Image, Labels, Mask, Probability};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// How many cases an operator looks at.
@@ -196,9 +197,26 @@ pub struct CaseEntry {
     /// Why the case has no values, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// What the cohort's table says of it beside its files: `split`, `date`, `seed` …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+}
+
+impl CaseEntry {
+    /// The case called `sub-01` or `sub-01_ses-02`.
+    pub fn of(label: &str) -> Self {
+        let (subject, session) = match label.split_once("_ses-") {
+            Some((subject, session)) => (subject, Some(session.to_owned())),
+            None => (label, None),
+        };
+        let subject = subject.strip_prefix("sub-").unwrap_or(subject).to_owned();
+        Self { label: label.to_owned(), subject, session, ..Self::default() }
+    }
 }
 
 /// The cases of a group, in label order (sessions in time order): any of them, as often as wanted.
+///
+/// A failed case is among them, with its reason and no values. A case without a failure has something at every required port.
 pub trait Cases {
     /// How many there are.
     fn len(&self) -> usize;

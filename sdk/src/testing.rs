@@ -9,13 +9,14 @@ use crate::error::OperatorError;
 use crate::export;
 use crate::geometry::Grid;
 use crate::operator::{CaseEntry, GroupOperator, Inputs, Operator, Outputs, Place};
-use crate::port::{GridSpec, Interface, KindSpec, Wiring};
+use crate::port::{GridSpec, Interface, KindSpec, PortSpec, Wiring};
 use crate::volume::{Image, Mask};
 use neuroloom_abi::abi_stable::sabi_trait::TD_Opaque;
 use neuroloom_abi::abi_stable::std_types::{RArc, RResult, RStr, RString, RVec};
 use neuroloom_abi::{self as abi, HostObject, Parts, PortValue};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Threads of a test context: two, so that a method which depends on their number shows it.
@@ -26,6 +27,7 @@ struct TestHost {
     pool: Arc<rayon::ThreadPool>,
     cancel: Arc<AtomicBool>,
     scratch: OnceLock<tempfile::TempDir>,
+    resume: Option<PathBuf>,
 }
 
 impl abi::Host for TestHost {
@@ -50,7 +52,12 @@ impl abi::Host for TestHost {
         self.cancel.load(Ordering::Relaxed)
     }
 
-    fn folder(&self, _: RStr<'_>) -> RResult<RString, RString> {
+    fn folder(&self, name: RStr<'_>) -> RResult<RString, RString> {
+        if name.as_str() == "resume" {
+            let refusal = || "no folder `resume` for a stage that works on one case".into();
+            let folder = self.resume.as_ref().map(|folder| folder.display().to_string().into());
+            return folder.map_or_else(|| RResult::RErr(refusal()), RResult::ROk);
+        }
         if self.scratch.get().is_none() {
             match tempfile::tempdir() {
                 Ok(folder) => drop(self.scratch.set(folder)),
@@ -67,8 +74,12 @@ impl abi::Host for TestHost {
 }
 
 fn host(threads: usize, cancel: Arc<AtomicBool>) -> HostObject {
+    host_with(threads, cancel, None)
+}
+
+fn host_with(threads: usize, cancel: Arc<AtomicBool>, resume: Option<PathBuf>) -> HostObject {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
-    let host = TestHost { pool: Arc::new(pool), cancel, scratch: OnceLock::new() };
+    let host = TestHost { pool: Arc::new(pool), cancel, scratch: OnceLock::new(), resume };
     abi::Host_TO::from_ptr(RArc::new(host), TD_Opaque)
 }
 
@@ -153,37 +164,132 @@ fn check(interface: &Interface, inputs: &Inputs, outputs: &Outputs) -> Result<()
     missing.map_or(Ok(()), |spec| Err(OperatorError::failed(format!("output `{}` is missing", spec.name))))
 }
 
-/// Cases in memory, for group operators.
-pub struct TestCases(pub Vec<(CaseEntry, Inputs)>);
+/// The cases of a group, made by a test.
+///
+/// `TestGroup::new().case("sub-01", inputs).failed("sub-02", "no brain found").run::<MyOperator>(&settings)`
+#[derive(Clone, Debug, Default)]
+pub struct TestGroup {
+    cases: Vec<(CaseEntry, Inputs)>,
+    resume: Option<PathBuf>,
+    stop_after: Option<usize>,
+    reads: Arc<AtomicUsize>,
+}
 
-impl abi::Cases for TestCases {
+impl TestGroup {
+    /// No case yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a case that brings `inputs`; the subject and session are those of its label.
+    #[must_use]
+    pub fn case(self, label: &str, inputs: Inputs) -> Self {
+        self.entry(CaseEntry::of(label), inputs)
+    }
+
+    /// Adds a case that failed.
+    #[must_use]
+    pub fn failed(self, label: &str, reason: &str) -> Self {
+        let failure = Some(reason.to_owned());
+        self.entry(CaseEntry { failure, ..CaseEntry::of(label) }, Inputs::new())
+    }
+
+    /// Adds a case of which more is known.
+    #[must_use]
+    pub fn entry(mut self, entry: CaseEntry, inputs: Inputs) -> Self {
+        self.cases.push((entry, inputs));
+        self
+    }
+
+    /// Gives a folder to resume from; without one, each run gets an empty one.
+    #[must_use]
+    pub fn resume_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.resume = Some(folder.into());
+        self
+    }
+
+    /// Asks the operator to stop once it has read the values of so many cases.
+    #[must_use]
+    pub fn stop_after(mut self, reads: usize) -> Self {
+        self.stop_after = Some(reads);
+        self
+    }
+
+    /// How often operators read the values of a case so far: less after resuming.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Opens a group operator, runs it on the cases, and holds what it made against what it declared.
+    ///
+    /// # Errors
+    /// What the operator returns; or that an input or output is missing, undeclared or of another kind.
+    pub fn run<T: GroupOperator>(&self, settings: &serde_json::Value) -> Result<Outputs, OperatorError> {
+        let interface = self.interface::<T>(settings)?;
+        for (_, inputs) in self.cases.iter().filter(|(entry, _)| entry.failure.is_none()) {
+            let outputs = Interface { outputs: Vec::new(), ..interface.clone() };
+            check(&outputs, inputs, &Outputs::new())?;
+            let empty = |port: &&PortSpec| !port.optional && inputs.value(&port.name).is_none();
+            if let Some(port) = interface.inputs.iter().find(empty) {
+                return Err(OperatorError::failed(format!("nothing at the required input `{}`", port.name)));
+            }
+        }
+        let cancel = Arc::<AtomicBool>::default();
+        let own = tempfile::tempdir()?;
+        let resume = self.resume.clone().unwrap_or_else(|| own.path().to_owned());
+        let cases = GroupCases { group: self.clone(), cancel: Arc::clone(&cancel), stop: self.stop_at() };
+        let cases = abi::Cases_TO::from_ptr(RArc::new(cases), TD_Opaque);
+        let place = Place { device: "cpu".to_owned(), threads: TEST_THREADS, ..Place::default() };
+        let host = host_with(TEST_THREADS, cancel, Some(resume));
+        let outputs = export::run_group_in_process::<T>(settings, &place, cases, host)?;
+        check(&interface, &Inputs::new(), &outputs)?;
+        Ok(outputs)
+    }
+
+    fn stop_at(&self) -> Option<usize> {
+        self.stop_after.map(|reads| self.reads() + reads)
+    }
+
+    /// The operator's ports, with all wired that some case has.
+    fn interface<T: GroupOperator>(&self, settings: &serde_json::Value) -> Result<Interface, OperatorError> {
+        let mut wiring = Wiring::default();
+        for (port, member, value) in self.cases.iter().flat_map(|(_, inputs)| inputs.iter()) {
+            let members = wiring.ports.entry(port.to_owned()).or_default();
+            if !members.iter().any(|(known, _)| known == member) {
+                members.push((member.to_owned(), value.kind()));
+            }
+        }
+        T::interface(&serde_json::from_value(settings.clone())?, &wiring)
+    }
+}
+
+/// The engine's side of a [`TestGroup`].
+struct GroupCases {
+    group: TestGroup,
+    cancel: Arc<AtomicBool>,
+    /// Number of reads at which the operator is asked to stop.
+    stop: Option<usize>,
+}
+
+impl abi::Cases for GroupCases {
     fn count(&self) -> usize {
-        self.0.len()
+        self.group.cases.len()
     }
 
     fn describe(&self, index: usize) -> RString {
-        serde_json::to_string(&self.0[index].0).expect("plain text").into()
+        serde_json::to_string(&self.group.cases[index].0).expect("plain text").into()
     }
 
     fn values(&self, index: usize, _: RStr<'_>) -> RResult<RVec<PortValue>, RString> {
-        match border::inputs_to_abi(&self.0[index].1) {
+        let reads = self.group.reads.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.stop.is_some_and(|stop| reads >= stop) {
+            self.cancel.store(true, Ordering::Relaxed);
+        }
+        match border::inputs_to_abi(&self.group.cases[index].1) {
             Ok(values) => RResult::ROk(values),
             Err(error) => RResult::RErr(border::error_to_json(&error).into()),
         }
     }
-}
-
-/// Opens a group operator and runs it on cases in memory.
-///
-/// # Errors
-/// What the operator returns.
-pub fn run_group<T: GroupOperator>(
-    settings: &serde_json::Value,
-    cases: TestCases,
-) -> Result<Outputs, OperatorError> {
-    let place = Place { device: "cpu".to_owned(), threads: TEST_THREADS, ..Place::default() };
-    let cases = abi::Cases_TO::from_ptr(RArc::new(cases), TD_Opaque);
-    export::run_group_in_process::<T>(settings, &place, cases, host(TEST_THREADS, Arc::default()))
 }
 
 /// A ball of `value` on a background of 0, smooth over one voxel at its rim.

@@ -1,15 +1,17 @@
 //! Otsu brain: a small skull stripper, as a Neuroloom plugin outside of Neuroloom's own workspace.
 //!
-//! The method is in [`brain`] and [`distance`]: plain functions on the SDK's types. This file is the plugin's face towards
-//! the engine: name, ports, settings.
+//! The methods are in [`brain`] and [`distance`], and in [`mean_table`], which works on a cohort: plain functions on the SDK's
+//! types. This file is the plugin's face towards the engine: names, ports, settings.
 
 pub mod brain;
 pub mod distance;
+pub mod mean_table;
 
 use brain::{Found, Options};
+use mean_table::MeanOptions;
 use sdk::{
-    Cause, Cell, Column, Context, Inputs, Interface, Operator, OperatorError, OperatorInfo, Outputs, Place,
-    Port, Table, Value, Wiring,
+    Cases, Cause, Cell, Column, Context, GroupOperator, Inputs, Interface, Operator, OperatorError,
+    OperatorInfo, Outputs, Place, Port, Table, Value, Wiring,
 };
 
 /// Operator `otsu_brain`.
@@ -75,4 +77,33 @@ fn table(found: &Found) -> Table {
     Table { columns, rows: vec![row] }
 }
 
-sdk::export_plugin![OtsuBrain];
+/// Operator `mean_table`, on a cohort.
+#[derive(Debug)]
+pub struct MeanTable {
+    options: MeanOptions,
+}
+
+impl GroupOperator for MeanTable {
+    const INFO: OperatorInfo = OperatorInfo {
+        name: "mean_table",
+        summary: "Average the numeric columns of a table over all cases.",
+        inputs: &[Port::table("table").about("measurements of each case")],
+        outputs: &[
+            Port::table("table").about("a row for each numeric column: mean over cases"),
+            Port::table("left_out").about("a row for each failed case, with its reason"),
+        ],
+        ..OperatorInfo::COHORT
+    };
+    type Settings = MeanOptions;
+
+    fn open(options: MeanOptions, _: &Place) -> Result<Self, OperatorError> {
+        Ok(Self { options })
+    }
+
+    fn run(&mut self, cases: &dyn Cases, ctx: &Context) -> Result<Outputs, OperatorError> {
+        let summary = mean_table::average(cases, "table", &self.options, &ctx.resume_dir()?, ctx)?;
+        Ok(Outputs::new().with("table", summary.means).with("left_out", summary.left_out))
+    }
+}
+
+sdk::export_plugin![OtsuBrain; groups: MeanTable];
