@@ -15,6 +15,7 @@ mod on_disk;
 mod other_layouts;
 mod pattern;
 mod resolve;
+mod sidecar;
 mod slices;
 mod table;
 mod tsv;

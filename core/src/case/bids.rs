@@ -64,6 +64,7 @@ pub(super) fn find(root: &Path, inputs: &[InputSpec], filters: &Filters) -> Resu
     let subjects = subjects(root, filters, &mut notes)?;
     let visits = filters.visits();
     let wanted = Wanted {
+        above: above(root, &rules)?,
         rules: &rules,
         datatypes: rules
             .rules
@@ -116,7 +117,17 @@ fn subjects(root: &Path, filters: &Filters, notes: &mut Vec<String>) -> Result<V
         .collect())
 }
 
+/// The data set's own folder, if its sidecars count.
+fn above(root: &Path, rules: &Rules<'_>) -> Result<Option<Folder>, CohortError> {
+    if !rules.rules.iter().any(|(_, rule)| rule.reads_sidecars()) {
+        return Ok(None);
+    }
+    let listing = list(root).map_err(|source| CohortError::unreadable(root, source))?;
+    Ok(Some(Folder { path: root.to_owned(), datatype: String::new(), files: listing.files }))
+}
+
 struct Wanted<'a> {
+    above: Option<Folder>,
     rules: &'a Rules<'a>,
     datatypes: BTreeSet<&'a str>,
     visits: &'a BTreeSet<&'a str>,
@@ -150,7 +161,7 @@ impl Wanted<'_> {
         if sessions.is_empty() {
             found.labels.push(label(None));
             if self.visits.is_empty() {
-                found.cases.push(self.case(label(None), path, listing));
+                found.cases.push(self.case(label(None), path, listing, None));
             }
             return found;
         }
@@ -159,6 +170,12 @@ impl Wanted<'_> {
             let note = format!("sub-{subject}/{stray} is left out, as sub-{subject} has sessions");
             found.notes.push(note);
         }
+        let above = self.above.as_ref();
+        let own = above.map(|above| Folder {
+            path: path.to_owned(),
+            files: listing.files.clone(),
+            ..above.clone()
+        });
         for session in &sessions {
             let Ok(label) = CaseLabel::parse(&format!("sub-{subject}_ses-{session}")) else {
                 let note = format!(
@@ -173,7 +190,7 @@ impl Wanted<'_> {
             }
             let folder = path.join(format!("ses-{session}"));
             found.cases.push(match list(&folder) {
-                Ok(listing) => self.case(label, &folder, listing),
+                Ok(listing) => self.case(label, &folder, listing, own.as_ref()),
                 Err(error) => unreadable(label, &folder, &error),
             });
         }
@@ -183,7 +200,7 @@ impl Wanted<'_> {
         found
     }
 
-    fn case(&self, label: CaseLabel, path: &Path, listing: Listing) -> CohortCase {
+    fn case(&self, label: CaseLabel, path: &Path, listing: Listing, subject: Option<&Folder>) -> CohortCase {
         let mut case = CohortCase::new(label);
         let own = Folder { path: path.to_owned(), datatype: String::new(), files: listing.files };
         let mut folders = vec![own];
@@ -207,7 +224,8 @@ impl Wanted<'_> {
                 hint: Some(format!("files are looked for in {wanted}")),
             });
         }
-        resolve(&mut case, &self.rules.rules, &folders);
+        let above: Vec<&Folder> = self.above.iter().chain(subject).collect();
+        resolve(&mut case, &self.rules.rules, &above, &folders);
         case
     }
 }

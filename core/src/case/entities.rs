@@ -107,6 +107,23 @@ impl Want {
         }
     }
 
+    /// Whether a sidecar's value fits: numbers by their size, a list by any of its elements. Nothing, `n/a` and `false` count as
+    /// not said.
+    fn fits_said(&self, said: Option<&Json>) -> bool {
+        let said = said.filter(|said| {
+            !matches!(said, Json::Null | Json::Bool(false))
+                && said.as_str().is_none_or(|s| !s.is_empty() && s != "n/a")
+        });
+        let Some(said) = said else { return self.none };
+        let equal = |wanted: &String| match said {
+            Json::Number(number) => wanted.parse().ok() == number.as_f64(),
+            Json::String(text) => same(wanted, text),
+            _ => false,
+        };
+        let element = |items: &Vec<Json>| items.iter().any(|item| self.fits_said(Some(item)));
+        self.any || self.values.iter().any(equal) || said.as_array().is_some_and(element)
+    }
+
     /// What keeps a value from fitting, as in `has no acq-BRAVO`.
     fn differs(&self, key: &str, value: Option<&str>) -> Option<String> {
         if self.fits(value) {
@@ -137,6 +154,8 @@ pub(super) struct Rule {
     entities: BTreeMap<String, Want>,
     suffix: Option<Want>,
     extension: Option<Want>,
+    /// What sidecars must say; such keys begin with a capital, as in `ContrastBolusIngredient`.
+    metadata: BTreeMap<String, Want>,
     /// Folders to look in: `anat`, `perf` …
     pub(super) datatypes: Vec<String>,
     /// Whether the input is read from NIfTI files.
@@ -161,11 +180,15 @@ impl Rule {
             let want = Want::from_json(&value).ok_or(key.clone())?;
             wants.insert(short(&key).to_owned(), want);
         }
+        let capital = |key: &String| key.starts_with(|c: char| c.is_ascii_uppercase());
+        let (metadata, mut wants): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            wants.into_iter().partition(|(key, _)| capital(key));
         let suffix = wants.remove("suffix");
         let extension = wants.remove("extension");
         let datatypes = wants.remove("datatype").map(|want| want.values).unwrap_or_default();
         let datatypes = if datatypes.is_empty() { folders(suffix.as_ref()) } else { datatypes };
-        Ok(Some(Self { entities: wants, suffix, extension, datatypes, volume: spec.kind.is_volume() }))
+        let volume = spec.kind.is_volume();
+        Ok(Some(Self { entities: wants, suffix, extension, metadata, datatypes, volume }))
     }
 
     /// Whether a file of the case `label` fits.
@@ -176,10 +199,30 @@ impl Rule {
             && owner(name, label).is_none()
     }
 
+    /// Whether sidecars must be read to tell its files.
+    pub(super) fn reads_sidecars(&self) -> bool {
+        !self.metadata.is_empty()
+    }
+
+    /// What sidecars say that keeps a file from fitting; empty if all is well.
+    pub(super) fn said_otherwise(&self, said: &serde_json::Map<String, Json>) -> Vec<String> {
+        let told = |(key, want): (&String, &Want)| {
+            let wanted = want.values.join(" or ");
+            (!want.fits_said(said.get(key))).then(|| match said.get(key) {
+                None if wanted.is_empty() => format!("its sidecar does not say {key}"),
+                None => format!("its sidecar does not say {key}, which must be {wanted}"),
+                Some(value) if wanted.is_empty() => format!("its sidecar says {key} {value}"),
+                Some(value) => format!("its sidecar says {key} {value}, not {wanted}"),
+            })
+        };
+        self.metadata.iter().filter_map(told).collect()
+    }
+
     /// Whether it takes files of this sort, whosever they are and however they end.
     pub(super) fn fits_sort(&self, name: &Name<'_>) -> bool {
         self.suffix.as_ref().is_none_or(|want| want.fits(Some(name.suffix)))
             && self.entities.iter().all(|(key, want)| want.fits(name.entity(key)))
+            && self.metadata.is_empty()
     }
 
     fn extension_fits(&self, extension: &str) -> bool {
@@ -218,6 +261,12 @@ impl Rule {
             let mut ways: Vec<String> = want.values.iter().map(|value| format!("{key}-{value}")).collect();
             ways.extend(want.any.then(|| format!("any {key}-")));
             ways.extend(want.none.then(|| format!("no {key}-")));
+            parts.push(ways.join(" or "));
+        }
+        for (key, want) in &self.metadata {
+            let mut ways: Vec<String> = want.values.iter().map(|value| format!("{key} {value}")).collect();
+            ways.extend(want.any.then(|| format!("any {key}")));
+            ways.extend(want.none.then(|| format!("no {key}")));
             parts.push(ways.join(" or "));
         }
         parts.extend(self.suffix.iter().map(|want| want.values.join(" or ")));

@@ -250,6 +250,38 @@ fn sessions_have_their_dates_and_subjects_what_the_table_of_participants_says() 
     assert!(!cohort.cases[2].inputs.contains_key("age"));
 }
 
+/// Sites without a `ce-` entity know contrast from the sidecar.
+#[test]
+fn sidecars_tell_files_apart_and_nearer_ones_win() {
+    let data = tree(&[
+        "sub-01/anat/sub-01_run-1_T1w.nii.gz",
+        "sub-01/anat/sub-01_run-2_T1w.nii.gz",
+        "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz",
+        "sub-03/anat/sub-03_T1w.nii.gz",
+    ]);
+    let write = |name: &str, text: &str| std::fs::write(data.path().join(name), text).unwrap();
+    write("T1w.json", r#"{ "ContrastBolusIngredient": "none", "MagneticFieldStrength": 3.0 }"#);
+    write("sub-01/anat/sub-01_T1w.json", r#"{ "ContrastBolusIngredient": "GADOLINIUM" }"#);
+    write("sub-01/anat/sub-01_run-1_T1w.json", r#"{ "ContrastBolusIngredient": "n/a" }"#);
+    write("sub-02/sub-02_T1w.json", r#"{ "ContrastBolusIngredient": ["x", "GADOLINIUM"] }"#);
+    let rule =
+        json!({ "suffix": "T1w", "ContrastBolusIngredient": "GADOLINIUM", "MagneticFieldStrength": 3 });
+    let inputs = [spec("t1gd", Kind::Image, &rule)];
+    let cohort = find(data.path(), &inputs).unwrap();
+    assert_eq!(cohort.sought["t1gd"], "ContrastBolusIngredient GADOLINIUM, MagneticFieldStrength 3, T1w");
+    assert_eq!(files(&cohort.cases[0]), [("t1gd", "sub-01_run-2_T1w.nii.gz")]);
+    assert_eq!(files(&cohort.cases[1]), [("t1gd", "sub-02_ses-a_T1w.nii.gz")]);
+    assert_eq!(
+        cohort.cases[2].near_misses["t1gd"][0].to_string(),
+        "sub-03_T1w.nii.gz: its sidecar says ContrastBolusIngredient \"none\", not GADOLINIUM"
+    );
+    let any = [spec("t1gd", Kind::Image, &json!({ "suffix": "T1w", "ContrastBolusIngredient": false }))];
+    assert_eq!(files(&find(data.path(), &any).unwrap().cases[0]), [("t1gd", "sub-01_run-1_T1w.nii.gz")]);
+    write("sub-03/anat/sub-03_T1w.json", "{");
+    let problem = find(data.path(), &inputs).unwrap().cases[2].problems[0].to_string();
+    assert!(problem.contains("sub-03_T1w.json: EOF while parsing"), "{problem}");
+}
+
 fn table(text: &str) -> (TempDir, Result<Cohort, CohortError>) {
     let data = tree(&["t1/a.nii.gz", "t1/b.nii.gz", "flair/a.nii.gz"]);
     std::fs::write(data.path().join("cases.tsv"), text).unwrap();

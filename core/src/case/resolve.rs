@@ -2,10 +2,10 @@
 
 use super::cohort::natural;
 use super::entities::{Name, Rule};
-use super::{CaseLabel, CohortCase, Given, NearMiss, Problem};
+use super::{CaseLabel, CohortCase, Given, NearMiss, Problem, sidecar};
 use crate::fault::list;
 use crate::plan::{InputSpec, OnError, Pick};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// As many near misses as help.
@@ -51,8 +51,14 @@ impl Candidate<'_> {
     }
 }
 
-/// Finds what each rule takes among the files of a case.
-pub(super) fn resolve(case: &mut CohortCase, rules: &[(&InputSpec, Rule)], folders: &[Folder]) {
+/// Finds what each rule takes among the files of a case. `above` are the folders above the case, for their sidecars; the
+/// first of `folders` is the case's own, the others lie in it.
+pub(super) fn resolve(
+    case: &mut CohortCase,
+    rules: &[(&InputSpec, Rule)],
+    above: &[&Folder],
+    folders: &[Folder],
+) {
     let candidates: Vec<Candidate<'_>> = folders
         .iter()
         .flat_map(|folder| folder.files.iter().map(move |file| (folder, file)))
@@ -60,11 +66,22 @@ pub(super) fn resolve(case: &mut CohortCase, rules: &[(&InputSpec, Rule)], folde
         .collect();
     let label = case.label.clone();
     let mut absent = Vec::new();
+    let mut unlike = BTreeMap::new();
     for (spec, rule) in rules {
         let there = |candidate: &&Candidate<'_>| {
             rule.datatypes.contains(&candidate.folder.datatype) && rule.fits(&candidate.name, &label)
         };
-        let matches: Vec<&Candidate<'_>> = candidates.iter().filter(there).collect();
+        let mut matches: Vec<&Candidate<'_>> = candidates.iter().filter(there).collect();
+        if rule.reads_sidecars() {
+            match by_sidecars(rule, above, folders, &mut matches) {
+                Ok(near) => drop(unlike.insert(&spec.name, near)),
+                Err(message) => {
+                    let hint = "correct or remove the sidecar: the input's rule asks for what it says";
+                    case.problems.push(Problem::of(&spec.name, message, hint));
+                    continue;
+                }
+            }
+        }
         match choose(spec, &matches) {
             Ok(None) => absent.push((spec, rule)),
             Ok(Some(chosen)) => take(case, spec, chosen),
@@ -73,11 +90,38 @@ pub(super) fn resolve(case: &mut CohortCase, rules: &[(&InputSpec, Rule)], folde
     }
     let taken: BTreeSet<PathBuf> = case.inputs.values().filter_map(Given::file).map(Path::to_owned).collect();
     for (spec, rule) in absent {
-        let near = near_misses(rule, &label, &candidates, &taken);
+        let mut near = unlike.remove(&spec.name).unwrap_or_default();
+        near.extend(near_misses(rule, &label, &candidates, &taken));
+        near.retain(|miss| !miss.differs.is_empty());
+        near.truncate(MOST_NEAR_MISSES);
         if !near.is_empty() {
             case.near_misses.insert(spec.name.clone(), near);
         }
     }
+}
+
+/// Leaves the files whose sidecars say what the rule asks for; the others are near misses.
+fn by_sidecars(
+    rule: &Rule,
+    above: &[&Folder],
+    folders: &[Folder],
+    matches: &mut Vec<&Candidate<'_>>,
+) -> Result<Vec<NearMiss>, String> {
+    let mut near = Vec::new();
+    let mut fitting = Vec::new();
+    for candidate in matches.drain(..) {
+        let mut chain: Vec<&Folder> = above.to_vec();
+        chain.extend(folders.first());
+        chain.extend((!candidate.folder.datatype.is_empty()).then_some(candidate.folder));
+        let differs = rule.said_otherwise(&sidecar::merged(&chain, &candidate.name)?);
+        if differs.is_empty() {
+            fitting.push(candidate);
+        } else {
+            near.push(NearMiss { file: candidate.file.name.clone(), differs });
+        }
+    }
+    *matches = fitting;
+    Ok(near)
 }
 
 /// Takes a file, unless it is a link that leads nowhere.
@@ -176,6 +220,5 @@ fn near_misses(
         }
     }
     near.sort_by_key(|miss| miss.differs.len());
-    near.truncate(MOST_NEAR_MISSES);
     near
 }
