@@ -1,5 +1,6 @@
 //! The command line. Data go to stdout, all else to stderr.
 
+mod cache;
 mod check;
 mod cohort;
 mod completions;
@@ -97,6 +98,8 @@ enum Command {
     Plugins(plugins::PluginsArgs),
     /// Print a JSON schema: of workflows, or of an operator's settings
     Schema(schema::SchemaArgs),
+    /// Look after the results that are kept for later runs
+    Cache(cache::CacheArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Look whether this machine is ready
@@ -145,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::Graph(args) => graph::graph(&cli.common, &args),
         Command::Plugins(args) => plugins::plugins(&cli.common, &args),
         Command::Schema(args) => schema::schema(&cli.common, &args),
+        Command::Cache(args) => cache::cache(&cli.common, &args),
         Command::Completions(args) => Ok(completions::completions(&args)),
         Command::Doctor => doctor::doctor(&cli.common),
     };

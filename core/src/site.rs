@@ -4,7 +4,8 @@
 //! `/etc/neuroloom`.
 
 use crate::case::Orientation;
-use serde::Deserialize;
+use crate::store::{DEFAULT_MAX_GIB, GIB};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,8 @@ pub struct Site {
     pub batch: Batch,
     /// How folders that are no BIDS data sets are laid out, by name: `[layouts.ours]`.
     pub layouts: BTreeMap<String, Layout>,
+    /// Where results are kept for later runs.
+    pub cache: Cache,
     /// Tables for single plugins, by their names: `[plugin.segment] torch_lib = "…"`.
     pub plugin: BTreeMap<String, serde_json::Value>,
 }
@@ -87,6 +90,46 @@ pub struct RunDefaults {
     pub scratch: Option<PathBuf>,
 }
 
+/// `[cache]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// The folder, relative to the file; `$XDG_CACHE_HOME/neuroloom/store` or `~/.cache/neuroloom/store` unless set.
+    pub folder: Option<PathBuf>,
+    /// How much it may hold, in GiB; 0 or more.
+    #[serde(deserialize_with = "not_negative")]
+    pub max_gib: f64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { folder: None, max_gib: DEFAULT_MAX_GIB }
+    }
+}
+
+impl Cache {
+    /// Where results are kept: in `named` (from the command line), else where the site says, else in the user's cache folder.
+    /// Nothing for a user without a home.
+    pub fn place(&self, named: Option<&Path>) -> Option<PathBuf> {
+        let chosen = named.or(self.folder.as_deref()).map(Path::to_owned);
+        chosen
+            .or_else(|| user_folder("XDG_CACHE_HOME", ".cache").map(|folder| folder.join("neuroloom/store")))
+    }
+
+    /// How much may be kept, in bytes.
+    pub fn limit_bytes(&self) -> u64 {
+        (self.max_gib * GIB) as u64
+    }
+}
+
+fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if number.is_finite() && number >= 0.0 {
+        return Ok(number);
+    }
+    Err(serde::de::Error::custom(format!("{number} where 0 or more GiB are expected")))
+}
+
 /// `[batch]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -105,7 +148,7 @@ impl Default for Batch {
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
     /// It cannot be read.
-    #[error("{}: {source}\nhint: `--site` names a TOML file with the tables `plugins`, `run`, `batch`, `layouts` and `plugin`", path.display())]
+    #[error("{}: {source}\nhint: `--site` names a TOML file with the tables `plugins`, `run`, `batch`, `cache`, `layouts` and `plugin`", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -141,17 +184,22 @@ impl Site {
         for plugins in &mut site.plugins.folders {
             *plugins = folder.join(&*plugins);
         }
+        site.cache.folder = site.cache.folder.map(|cache| folder.join(cache));
         Ok(site)
     }
 }
 
 fn places() -> Vec<PathBuf> {
-    let user = std::env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
+    let user = user_folder("XDG_CONFIG_HOME", ".config");
     let folders =
         [Some(PathBuf::from(".")), user.map(|f| f.join("neuroloom")), Some("/etc/neuroloom".into())];
     folders.into_iter().flatten().map(|folder| folder.join(SITE_FILE)).collect()
+}
+
+/// The folder that `variable` names, else `name` in the user's home.
+fn user_folder(variable: &str, name: &str) -> Option<PathBuf> {
+    let set = |variable: &str| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    set(variable).or_else(|| set("HOME").map(|home| home.join(name)))
 }
 
 #[cfg(test)]
@@ -170,6 +218,13 @@ mod tests {
         let site = Site::find(Some(&path)).unwrap();
         assert_eq!(site.plugins.folders, [folder.path().join("ours")]);
         assert_eq!(site.plugin["segment"]["torch_lib"], "/opt/torch");
+        std::fs::write(&path, "[cache]\nfolder = \"kept\"\nmax_gib = 3\n").unwrap();
+        let cache = Site::find(Some(&path)).unwrap().cache;
+        assert_eq!(cache.place(None), Some(folder.path().join("kept")));
+        assert_eq!(cache.place(Some(Path::new("named"))), Some("named".into()));
+        assert_eq!(cache.limit_bytes(), 3 << 30);
+        std::fs::write(&path, "[cache]\nmax_gib = -1\n").unwrap();
+        assert!(Site::find(Some(&path)).unwrap_err().to_string().contains("0 or more GiB"));
         std::fs::write(&path, "[plugin]\n[pluggins]\nfolders = []\n").unwrap();
         assert!(Site::find(Some(&path)).unwrap_err().to_string().contains("pluggins"));
     }

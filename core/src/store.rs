@@ -21,7 +21,7 @@ pub use memo::{FileState, Memo, RACY, Stamp};
 pub use node_keys::{NodeKeys, NodeKeysError};
 
 use entry::{Draft, EntryError, EntryFile, Listed};
-use limit::{Limit, Listing, remove};
+use limit::{FOLDER_DIGITS, Limit, Listing, remove};
 use sdk::Outputs;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -106,12 +106,17 @@ impl Store {
     /// [`StoreError`] if the folder cannot be made or is none.
     pub fn open(folder: &Path, limit_bytes: u64) -> Result<Self, StoreError> {
         let failed = |source| StoreError { folder: folder.to_owned(), source };
-        if !folder.join(ENTRIES).is_dir() {
+        if !Self::is_at(folder) {
             make_private(folder).map_err(failed)?;
             make_private(&folder.join(ENTRIES)).map_err(failed)?;
         }
         let (limit, told) = (Mutex::new(Limit::new(limit_bytes)), Mutex::default());
         Ok(Self { folder: folder.to_owned(), limit, told })
+    }
+
+    /// Whether a folder holds a store.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join(ENTRIES).is_dir()
     }
 
     /// Where it is.
@@ -248,7 +253,8 @@ impl Store {
     /// The file of a key: in one of 256 folders, by its first byte.
     fn path(&self, key: &Digest) -> PathBuf {
         let name = key.to_string();
-        self.folder.join(ENTRIES).join(&name[..2]).join(&name[2..])
+        let (folder, file) = name.split_at(FOLDER_DIGITS);
+        self.folder.join(ENTRIES).join(folder).join(file)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The files of a store, and which of them go when they take too much room.
 
 use super::entry::PART_SUFFIX;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,11 @@ const SCAN_SHARE: u64 = 32;
 const KEPT_SHARE: f64 = 0.9;
 /// A file that is not complete after this belongs to a process that was killed: writing one takes seconds.
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+
+/// Hexadecimal digits of a key.
+const KEY_DIGITS: usize = 64;
+/// Those of them that name the folder; the others name the file.
+pub(super) const FOLDER_DIGITS: usize = 2;
 
 /// One file of a store.
 #[derive(Clone, Debug)]
@@ -59,13 +65,18 @@ impl Listing {
         let mut listing = Self::default();
         let now = SystemTime::now();
         for sub in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+            if !is_digits(&sub.file_name(), FOLDER_DIGITS) {
+                continue;
+            }
             for entry in fs::read_dir(sub.path()).into_iter().flatten().filter_map(Result::ok) {
                 let Ok(metadata) = entry.metadata() else { continue };
                 let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 let file = StoredFile { path: entry.path(), bytes: metadata.len(), used };
-                if !entry.file_name().to_string_lossy().ends_with(PART_SUFFIX) {
+                if is_digits(&entry.file_name(), KEY_DIGITS - FOLDER_DIGITS) {
                     listing.entries.push(file);
-                } else if now.duration_since(used).is_ok_and(|age| age > LEFT_BEHIND) {
+                } else if entry.file_name().to_string_lossy().ends_with(PART_SUFFIX)
+                    && now.duration_since(used).is_ok_and(|age| age > LEFT_BEHIND)
+                {
                     listing.left_behind.push(file);
                 }
             }
@@ -99,6 +110,12 @@ impl Listing {
     }
 }
 
+/// Whether a name is one that a store gives: other files in its folder are not its own.
+fn is_digits(name: &OsStr, count: usize) -> bool {
+    let name = name.as_encoded_bytes();
+    name.len() == count && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Removes a file; whether it is gone, by whomever.
 pub(super) fn remove(path: &Path) -> bool {
     match fs::remove_file(path) {
@@ -128,15 +145,17 @@ mod tests {
             let when = SystemTime::now() - Duration::from_secs(age);
             fs::File::options().append(true).open(path).unwrap().set_modified(when).unwrap();
         };
-        for (name, bytes, age) in [("new", 400, 1), ("old", 400, 500), ("older", 400, 900)] {
-            write(name, bytes, age);
+        let entry = |digit: &str| digit.repeat(KEY_DIGITS - FOLDER_DIGITS);
+        for (digit, bytes, age) in [("1", 400, 1), ("2", 400, 500), ("3", 400, 900)] {
+            write(&entry(digit), bytes, age);
         }
+        write("a file of somebody else", 5000, 9000);
         write(".dead.part", 10, 7200);
         write(".alive.part", 10, 60);
         let listing = Listing::of(folder.path());
         assert_eq!((listing.entries.len(), listing.bytes()), (3, 1200));
         let name = |file: &StoredFile| file.path.file_name().unwrap().to_string_lossy().into_owned();
-        assert_eq!(listing.shrink(1199).iter().map(name).collect::<Vec<_>>(), [".dead.part", "older"]);
+        assert_eq!(listing.shrink(1199).iter().map(name).collect::<Vec<_>>(), [".dead.part", &entry("3")]);
         let left = Listing::of(folder.path());
         assert_eq!((left.bytes(), left.shrink(800).len()), (800, 0), "within the limit nothing goes");
     }

@@ -2,11 +2,17 @@
 //!
 //! A digest is believed as long as the file's size, time of change and inode are what they were when it was hashed. A file
 //! that was changed less than [`RACY`] before could change again without showing it, so it is not remembered.
+//!
+//! Beside a store, what was found out is kept for later runs.
 
+mod journal;
+
+use super::Store;
 use super::digest::Digest;
+use journal::{Journal, Record};
 use sdk::{Grid, Kind};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,12 +55,33 @@ struct Known {
     files: BTreeMap<PathBuf, FileState>,
     /// Contents that could be read as values of a kind, with the grid of volumes.
     readable: BTreeMap<(Digest, Kind), Option<Grid>>,
+    /// Where it is kept; nothing if it ends with the process.
+    journal: Option<Journal>,
 }
 
 impl Memo {
     /// A memo that ends with the process.
     pub fn in_memory() -> Self {
         Self::default()
+    }
+
+    /// The memo that is kept beside a store. If it cannot be read or written, it ends with the process.
+    pub fn beside(store: &Store) -> Self {
+        /// The folder of the memo in a store.
+        const FOLDER: &str = "memo";
+        let (mut journal, records) = Journal::open(&store.folder().join(FOLDER));
+        let mut known = Known::default();
+        for record in records {
+            known.take(record);
+        }
+        if journal.is_scattered() {
+            known.forget_the_gone();
+            if let Err(error) = journal.replace(known.records()) {
+                tracing::debug!("the memo of files could not be written anew: {error}");
+            }
+        }
+        known.journal = Some(journal);
+        Self { known: Mutex::new(known) }
     }
 
     /// How a file looks now.
@@ -70,13 +97,15 @@ impl Memo {
     /// # Errors
     /// When the file cannot be read, or changes all the while.
     pub fn digest_of(&self, path: &Path) -> io::Result<FileState> {
+        let path = &std::path::absolute(path)?;
         let stamp = Self::stamp(path)?;
         if let Some(known) = self.known().files.get(path).filter(|known| known.stamp == stamp) {
             return Ok(*known);
         }
+        let begun = SystemTime::now();
         let state = hash(path)?;
-        if !is_racy(state.stamp, SystemTime::now()) {
-            self.known().files.insert(path.to_owned(), state);
+        if !is_racy(state.stamp, begun) {
+            self.known().note(Record::File { path: path.clone(), state });
         }
         Ok(state)
     }
@@ -88,11 +117,57 @@ impl Memo {
 
     /// Remembers that content can be read as a value of that kind.
     pub fn note_readable(&self, digest: Digest, kind: Kind, grid: Option<Grid>) {
-        self.known().readable.insert((digest, kind), grid);
+        let mut known = self.known();
+        if known.readable.get(&(digest, kind)) != Some(&grid) {
+            known.note(Record::Readable { digest, kind, grid });
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Remembers what another process, or an earlier one, found out.
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::File { path, state } => drop(self.files.insert(path, state)),
+            Record::Readable { digest, kind, grid } => {
+                self.readable.insert((digest, kind), grid);
+            }
+        }
+    }
+
+    /// Remembers something new, and writes it down.
+    fn note(&mut self, record: Record) {
+        if let Some(Err(error)) = self.journal.as_mut().map(|journal| journal.append(&record)) {
+            tracing::debug!("the memo of files cannot be written: {error}");
+            self.journal = None;
+        }
+        self.take(record);
+    }
+
+    /// Drops files that were changed or removed, and what is known of their content. What lies in a folder that is not there
+    /// now may be on a disk that comes back.
+    fn forget_the_gone(&mut self) {
+        let is_same = |path: &PathBuf, state: &FileState| match Memo::stamp(path) {
+            Ok(stamp) => stamp == state.stamp,
+            Err(_) => path.parent().is_none_or(|folder| !folder.is_dir()),
+        };
+        self.files.retain(|path, state| is_same(path, state));
+        let contents: BTreeSet<Digest> = self.files.values().map(|state| state.digest).collect();
+        self.readable.retain(|(digest, _), _| contents.contains(digest));
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> {
+        let files = self.files.iter().map(|(path, state)| Record::File { path: path.clone(), state: *state });
+        let readable = self.readable.iter();
+        files.chain(readable.map(|((digest, kind), grid)| Record::Readable {
+            digest: *digest,
+            kind: *kind,
+            grid: *grid,
+        }))
     }
 }
 
@@ -178,6 +253,63 @@ mod tests {
                 assert_eq!(memo.digest_of(&path).unwrap().digest, Digest::of_bytes(text.as_bytes()));
             }
         }
+    }
+
+    /// A store, and a file beside it that is old enough to be trusted.
+    fn old_file() -> (tempfile::TempDir, Store, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), 1 << 20).unwrap();
+        let path = folder.path().join("scan.nii");
+        std::fs::write(&path, "one").unwrap();
+        age(&path, 60);
+        (folder, store, path)
+    }
+
+    fn journals(store: &Store) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(store.folder().join("memo")).unwrap();
+        files.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn what_one_process_found_out_the_next_one_knows_unless_the_line_is_spoilt() {
+        let (_folder, store, path) = old_file();
+        let (first, grid) = (Memo::beside(&store), Grid::axis_aligned([3, 4, 5], [0.1, 0.2, 0.3]));
+        let state = first.digest_of(&path).unwrap();
+        first.note_readable(state.digest, Kind::Image, Some(grid));
+        first.note_readable(state.digest, Kind::File, None);
+        let later = Memo::beside(&store);
+        assert_eq!(later.known().files.get(&path), Some(&state));
+        assert_eq!(later.readable(state.digest, Kind::Image), Some(Some(grid)));
+        assert_eq!(later.readable(state.digest, Kind::File), Some(None));
+        assert_eq!(later.readable(state.digest, Kind::Mask), None);
+        let [journal] = journals(&store).try_into().unwrap();
+        let text = std::fs::read_to_string(&journal).unwrap();
+        let spoilt = text.replace("[3,4,5]", "[3,4,6]");
+        std::fs::write(&journal, format!("{}\n{}", &spoilt, &text[..40])).unwrap();
+        let later = Memo::beside(&store);
+        assert_eq!(later.readable(state.digest, Kind::Image), None);
+        assert_eq!(later.readable(state.digest, Kind::File), Some(None));
+    }
+
+    #[test]
+    fn many_small_files_become_one_and_what_is_gone_is_forgotten() {
+        let (folder, store, path) = old_file();
+        for number in 0..20 {
+            let other = folder.path().join(format!("other-{number}"));
+            std::fs::write(&other, number.to_string()).unwrap();
+            age(&other, 60);
+            Memo::beside(&store).digest_of(&other).unwrap();
+            std::fs::remove_file(&other).unwrap();
+        }
+        let state = Memo::beside(&store).digest_of(&path).unwrap();
+        assert!(journals(&store).len() <= 17, "{}", journals(&store).len());
+        for _ in 0..20 {
+            age(&path, 50);
+            Memo::beside(&store).digest_of(&path).unwrap();
+        }
+        let later = Memo::beside(&store);
+        assert_eq!(later.known().files.get(&path).map(|known| known.digest), Some(state.digest));
+        assert!(later.known().files.len() < 20, "{:?}", later.known().files);
     }
 
     #[test]

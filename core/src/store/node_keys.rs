@@ -15,6 +15,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub struct NodeKeys {
     nodes: Vec<StaticParts>,
+    /// Of the stages that run after all cases.
+    groups: Vec<StaticParts>,
 }
 
 /// The parts of a node's keys that are the same for all cases.
@@ -83,35 +85,32 @@ impl NodeKeys {
         memo: &Memo,
         origin: impl Fn(&Node) -> Result<Origin, NodeKeysError>,
     ) -> Result<Self, NodeKeysError> {
-        let nodes = graph.nodes.iter().map(|node| {
+        let fixed = |node: &Node| {
             let (build, identity) = origin(node)?;
             StaticParts::of(node, memo, build, identity)
-        });
-        Ok(Self { nodes: nodes.collect::<Result<_, _>>()? })
+        };
+        let nodes = graph.nodes.iter().map(&fixed).collect::<Result<_, _>>()?;
+        let groups = graph.cohort.iter().map(|group| fixed(&group.node)).collect::<Result<_, _>>()?;
+        Ok(Self { nodes, groups })
     }
 
     /// What decides the result of `graph.nodes[node]` in the case `label`.
     ///
     /// * `inputs`: what stands at each `port` or `port.member` that is wired; nothing for an absent one.
     pub fn parts(&self, node: usize, label: &str, inputs: BTreeMap<String, Option<Digest>>) -> KeyParts {
-        let fixed = &self.nodes[node];
-        let mut order: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (port, member) in fixed.wires.iter().filter(|(_, member)| !member.is_empty()) {
-            if inputs.get(&format!("{port}.{member}")).is_some_and(Option::is_some) {
-                order.entry(port.clone()).or_default().push(member.clone());
-            }
-        }
-        order.retain(|_, members| members.len() > 1);
-        KeyParts {
-            operator: fixed.operator.clone(),
-            build: fixed.build,
-            identity: fixed.identity.clone(),
-            case: label.to_owned(),
-            settings: fixed.settings.clone(),
-            files: fixed.files.clone(),
-            order,
-            inputs,
-        }
+        self.nodes[node].parts(label, inputs)
+    }
+
+    /// What decides the result of `graph.cohort[group]` for the subject, or the cohort, `label`.
+    ///
+    /// * `inputs`: what each case brings, by a name that holds the case's label; nothing for a case that brings nothing.
+    pub fn group_parts(
+        &self,
+        group: usize,
+        label: &str,
+        inputs: BTreeMap<String, Option<Digest>>,
+    ) -> KeyParts {
+        self.groups[group].parts(label, inputs)
     }
 
     /// What decides all that a case leaves behind: two cases of one fingerprint have the same results.
@@ -134,7 +133,8 @@ impl NodeKeys {
         let nodes: Vec<Json> = nodes.collect();
         let outputs = graph.outputs.iter().zip(&plan.outputs);
         let outputs: Vec<Json> = outputs.filter_map(|(spec, planned)| output(graph, spec, planned)).collect();
-        Digest::of_json(&json!([KEY_VERSION, graph.dataset, nodes, outputs, inputs]))
+        let kept: Vec<String> = plan.kept().into_iter().map(|source| graph.name_of(source)).collect();
+        Digest::of_json(&json!([KEY_VERSION, graph.dataset, nodes, outputs, kept, inputs]))
     }
 }
 
@@ -162,6 +162,26 @@ impl StaticParts {
         let operator = node.operator.to_string();
         let settings = portable(&node.settings, &names);
         Ok(Self { operator, build, identity, settings, files, wires })
+    }
+
+    fn parts(&self, label: &str, inputs: BTreeMap<String, Option<Digest>>) -> KeyParts {
+        let mut order: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (port, member) in self.wires.iter().filter(|(_, member)| !member.is_empty()) {
+            if inputs.get(&format!("{port}.{member}")).is_some_and(Option::is_some) {
+                order.entry(port.clone()).or_default().push(member.clone());
+            }
+        }
+        order.retain(|_, members| members.len() > 1);
+        KeyParts {
+            operator: self.operator.clone(),
+            build: self.build,
+            identity: self.identity.clone(),
+            case: label.to_owned(),
+            settings: self.settings.clone(),
+            files: self.files.clone(),
+            order,
+            inputs,
+        }
     }
 
     fn json(&self) -> Json {
