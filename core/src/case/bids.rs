@@ -213,7 +213,8 @@ impl Wanted<'_> {
                 Err(error) => case.problems.push(problem(&path, &error)),
             }
         }
-        if case.problems.is_empty() && folders.iter().all(|folder| folder.files.is_empty()) {
+        let looked = !self.rules.rules.is_empty();
+        if looked && case.problems.is_empty() && folders.iter().all(|folder| folder.files.is_empty()) {
             let wanted = self.datatypes.iter().map(|name| format!("{name}/")).collect::<Vec<_>>().join(", ");
             let there: Vec<&str> = listing.folders.iter().map(String::as_str).collect();
             let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };

@@ -225,6 +225,16 @@ fn a_subject_without_images_and_a_folder_without_a_layout_are_told_clearly() {
 }
 
 #[test]
+fn a_workflow_that_reads_no_files_needs_none() {
+    let data = tree(&["sub-01/anat/sub-01_T1w.nii.gz", "sub-02/anat/"]);
+    let cohort = find(data.path(), &[spec("seed", Kind::Number, &json!({}))]).unwrap();
+    assert!(
+        cohort.cases.len() == 2 && cohort.cases.iter().all(|case| case.problems.is_empty()),
+        "{cohort:?}"
+    );
+}
+
+#[test]
 fn an_input_without_a_rule_says_where_to_write_one() {
     let data = tree(&["sub-01/anat/sub-01_T1w.nii.gz"]);
     let error = find(data.path(), &[spec("head", Kind::Image, &json!({}))]).unwrap_err();
