@@ -20,6 +20,7 @@ mod slices;
 mod table;
 mod tsv;
 
+pub(crate) use cohort::in_time_order;
 pub use cohort::{Cohort, CohortCase, CohortKind, Filters, Given, NearMiss, Problem};
 pub use error::CohortError;
 pub use slices::{Orientation, Slices};

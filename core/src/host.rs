@@ -44,12 +44,24 @@ struct Running {
     stage: StageHost,
     span: tracing::Span,
     scratch: Mutex<Option<tempfile::TempDir>>,
+    /// Survives a kill; for stages over groups alone.
+    resume: Option<PathBuf>,
 }
 
 impl StageHost {
     /// To hand to an operator; the scratch folder goes with the last copy.
     pub(crate) fn object(self) -> HostObject {
-        let running = Running { stage: self, span: tracing::Span::current(), scratch: Mutex::new(None) };
+        self.with(None)
+    }
+
+    /// To hand to an operator on groups, with the folder it can go on from.
+    pub(crate) fn object_to_resume(self, folder: PathBuf) -> HostObject {
+        self.with(Some(folder))
+    }
+
+    fn with(self, resume: Option<PathBuf>) -> HostObject {
+        let span = tracing::Span::current();
+        let running = Running { stage: self, span, scratch: Mutex::new(None), resume };
         abi::Host_TO::from_ptr(RArc::new(running), TD_Opaque)
     }
 }
@@ -88,8 +100,11 @@ impl abi::Host for Running {
     }
 
     fn folder(&self, name: RStr<'_>) -> RResult<RString, RString> {
+        if let (Some(folder), "resume") = (&self.resume, name.as_str()) {
+            return RResult::ROk(folder.display().to_string().into());
+        }
         if name.as_str() != "scratch" {
-            return RResult::RErr(format!("no folder `{name}` for a stage that works on one case").into());
+            return RResult::RErr(format!("no folder `{name}` for such a stage").into());
         }
         let mut scratch = self.scratch.lock().expect("no code panics under this lock");
         if scratch.is_none() {

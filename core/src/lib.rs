@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod fault;
 pub mod graph;
+pub mod group;
 mod host;
 pub mod plan;
 pub mod publish;

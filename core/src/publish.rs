@@ -5,8 +5,10 @@
 
 mod dataset;
 mod files;
+mod group;
 mod transaction;
 
+pub use group::{GroupPublication, GroupValue};
 pub use transaction::{Attempted, Old, Place, Transaction};
 
 use crate::case::{CaseLabel, dataset_of};
@@ -202,7 +204,9 @@ impl Publisher {
         let mut transaction = Transaction::begin(&self.place, Attempted::at_case(&label, number))?;
         let mut published = Vec::new();
         for (within, values) in &by_dataset {
-            self.describe(within, case, values, aside)?;
+            if !aside {
+                self.describe(within, case.graph, dataset::ignored(values))?;
+            }
             let home = within.join(case.label.folder());
             let target = if aside { failed(&label).join(&home) } else { home };
             let old = if aside || standing == Standing::Failed {
@@ -213,7 +217,7 @@ impl Publisher {
             let folder = transaction.folder(&target, &old)?;
             let written = files::write_all(&folder, case, values)?;
             end.outputs.extend(entries(&folder, &target, &written)?);
-            if !aside && dataset::kind_of(case, within) == DatasetKind::Raw {
+            if !aside && dataset::kind_of(case.graph, within) == DatasetKind::Raw {
                 transaction.list_participants(within.clone());
             }
             let path = |file| self.place.out.join(&target).join(file);
@@ -232,18 +236,9 @@ impl Publisher {
         Ok((published, end))
     }
 
-    fn describe(
-        &self,
-        within: &Path,
-        case: &Publication<'_>,
-        values: &[Item<'_>],
-        aside: bool,
-    ) -> Result<(), PublishError> {
-        if aside {
-            return Ok(());
-        }
+    fn describe(&self, within: &Path, graph: &Graph, ignored: BTreeSet<String>) -> Result<(), PublishError> {
         let _alone = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
-        dataset::describe(&self.place, within, self.raw.as_deref(), case, values)
+        dataset::describe(&self.place, within, self.raw.as_deref(), graph, ignored)
     }
 
     /// What is in the case's places now.

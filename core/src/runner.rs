@@ -6,7 +6,7 @@
 //!
 //! One case's failure never stops another. A value is dropped when its last reader has it.
 
-mod checks;
+pub(crate) mod checks;
 mod event;
 mod input;
 mod join;

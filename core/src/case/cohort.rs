@@ -230,10 +230,7 @@ impl CohortCase {
 
     /// When it was made, as far as known: the column `date`, `acq_time` or `session_date`; ISO 8601 sorts as text.
     pub fn date(&self) -> Option<&str> {
-        ["date", "acq_time", "session_date"]
-            .iter()
-            .find_map(|name| self.columns.get(*name))
-            .map(String::as_str)
+        date_of(&self.columns)
     }
 }
 
@@ -307,15 +304,29 @@ impl Cohort {
             subjects.entry(&case.label.subject).or_default().push(case);
         }
         for cases in subjects.values_mut() {
-            let dated = cases.iter().all(|case| case.date().is_some());
-            cases.sort_by(|a, b| {
-                let by_date = if dated { a.date().cmp(&b.date()) } else { Ordering::Equal };
-                let label = |case: &CohortCase| case.label.session.clone().unwrap_or_default();
-                by_date.then_with(|| natural(&label(a), &label(b)))
-            });
+            in_time_order(cases, |case| (&case.columns, case.label.session.as_deref()));
         }
         subjects
     }
+}
+
+/// When a case was made, as far as its columns say.
+fn date_of(columns: &BTreeMap<String, String>) -> Option<&str> {
+    ["date", "acq_time", "session_date"].iter().find_map(|name| columns.get(*name)).map(String::as_str)
+}
+
+/// Sorts the sessions of a subject by date where all have one, else by label, `ses-2` before `ses-10`. `of` tells a session's
+/// columns and label.
+pub(crate) fn in_time_order<T>(
+    sessions: &mut [T],
+    of: impl Fn(&T) -> (&BTreeMap<String, String>, Option<&str>),
+) {
+    let dated = sessions.iter().all(|session| date_of(of(session).0).is_some());
+    sessions.sort_by(|a, b| {
+        let ((columns_a, a), (columns_b, b)) = (of(a), of(b));
+        let by_date = if dated { date_of(columns_a).cmp(&date_of(columns_b)) } else { Ordering::Equal };
+        by_date.then_with(|| natural(a.unwrap_or_default(), b.unwrap_or_default()))
+    });
 }
 
 /// Orders texts with numbers in them by the numbers' size: `2` before `10`, `1` before `01`, `a2` before `a10`.

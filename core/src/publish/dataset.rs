@@ -5,8 +5,8 @@
 //! the file has it all.
 
 use super::files::{FileName, is_in_bids};
-use super::{Item, Place, Publication, PublishError, io};
-use crate::plan::DatasetKind;
+use super::{Item, Place, PublishError, io};
+use crate::plan::{DatasetKind, Graph};
 use crate::record::{StateFolder, write_new, write_whole};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -26,13 +26,12 @@ pub(super) fn describe(
     place: &Place,
     within: &Path,
     raw: Option<&Path>,
-    case: &Publication<'_>,
-    values: &[Item<'_>],
+    graph: &Graph,
+    ignored: BTreeSet<String>,
 ) -> Result<(), PublishError> {
     let root = place.out.join(within);
     std::fs::create_dir_all(&root).map_err(io(&root))?;
-    let graph = case.graph;
-    let kind = kind_of(case, within);
+    let kind = kind_of(graph, within);
     let mut description = json!({
         "Name": format!("Outputs of the workflow {}", graph.name),
         "BIDSVersion": BIDS_VERSION,
@@ -52,12 +51,12 @@ pub(super) fn describe(
     if std::fs::read(&path).map_or(true, |before| before != text.as_bytes()) {
         write_whole(&place.state, &path, text.as_bytes())?;
     }
-    ignore(place, within, values)
+    ignore(place, within, ignored)
 }
 
 /// What the data set at `within` is.
-pub(super) fn kind_of(case: &Publication<'_>, within: &Path) -> DatasetKind {
-    if within.as_os_str().is_empty() { case.graph.dataset } else { DatasetKind::Derivative }
+pub(super) fn kind_of(graph: &Graph, within: &Path) -> DatasetKind {
+    if within.as_os_str().is_empty() { graph.dataset } else { DatasetKind::Derivative }
 }
 
 /// The folder of a data set as seen from another.
@@ -78,15 +77,21 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
     up.chain(to.components().skip(shared)).collect()
 }
 
-/// Keeps `.bidsignore` listing what BIDS has no name for.
-fn ignore(place: &Place, within: &Path, values: &[Item<'_>]) -> Result<(), PublishError> {
-    let mut lines = BTreeSet::from([format!("{}/", StateFolder::NAME)]);
+/// The lines of `.bidsignore` for what BIDS has no name for.
+pub(super) fn ignored(values: &[Item<'_>]) -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
     for (spec, (member, value)) in values {
         let name = FileName::of(spec, member, value.kind());
         if !is_in_bids(value.kind(), &name.suffix) {
             lines.insert(format!("*_{}.*", name.suffix));
         }
     }
+    lines
+}
+
+/// Keeps `.bidsignore` listing the engine's own folder and these lines.
+fn ignore(place: &Place, within: &Path, mut lines: BTreeSet<String>) -> Result<(), PublishError> {
+    lines.insert(format!("{}/", StateFolder::NAME));
     let text = text_of(&lines);
     let folder = place.state.path().join("ignored").join(slug(within));
     let own = folder.join(&blake3::hash(text.as_bytes()).to_hex()[..16]);

@@ -5,7 +5,7 @@ use super::{Item, Publication, PublishError, SourceFile, io, write_synced};
 use crate::case::dataset_of;
 use crate::plan::{DatasetKind, OutputPlan, OutputSpec};
 use sdk::nifti::{self, WriteOptions};
-use sdk::{AnyVolume, Content, Grid, Kind, Table, Transform};
+use sdk::{AnyVolume, Content, Grid, Kind, Table, Transform, Value};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -40,7 +40,7 @@ impl FileName {
         Self { entities, suffix }
     }
 
-    fn stem(&self, label: &str) -> String {
+    pub(super) fn stem(&self, label: &str) -> String {
         let entities = if self.entities.is_empty() { String::new() } else { format!("{}_", self.entities) };
         format!("{label}_{entities}{}", self.suffix)
     }
@@ -81,14 +81,25 @@ pub(super) fn write_all(
 /// Writes one value and what belongs to it; returns the extension of its main file.
 fn write_one(stem: &Path, case: &Publication<'_>, item: &Item<'_>) -> Result<&'static str, PublishError> {
     let (spec, (_, value)) = item;
+    write_value(stem, &spec.name, value, &|grid| sidecar(case, item, grid))
+}
+
+/// Writes a value of the output `name` and what belongs to it; `sidecar` is that of a volume. Returns the extension of its
+/// main file.
+pub(super) fn write_value(
+    stem: &Path,
+    name: &str,
+    value: &Value,
+    sidecar: &dyn Fn(&Grid) -> Json,
+) -> Result<&'static str, PublishError> {
     match &value.content {
         Content::Volume(volume) => {
-            let options = WriteOptions { description: format!("neuroloom {}", spec.name) };
+            let options = WriteOptions { description: format!("neuroloom {name}") };
             nifti::write(with(stem, ".nii.gz"), volume, &options)?;
             if let AnyVolume::Labels(labels) = volume {
-                write_synced(&with(stem, ".tsv"), label_names(labels.voxels(), &spec.name).as_bytes())?;
+                write_synced(&with(stem, ".tsv"), label_names(labels.voxels(), name).as_bytes())?;
             }
-            let sidecar = json_text(&sidecar(case, item, volume.grid()));
+            let sidecar = json_text(&sidecar(volume.grid()));
             write_synced(&with(stem, ".json"), sidecar.as_bytes())?;
             Ok(".nii.gz")
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// The grids and kinds that an interface's variables stand for in one run.
 #[derive(Default)]
-pub(super) struct Bindings {
+pub(crate) struct Bindings {
     grids: BTreeMap<String, (Grid, String)>,
     kinds: BTreeMap<String, Kind>,
 }
@@ -15,7 +15,7 @@ pub(super) struct Bindings {
 ///
 /// # Errors
 /// When two values that share a grid variable lie on different grids.
-pub(super) fn entry(interface: &Interface, inputs: &Inputs) -> Result<Bindings, OperatorError> {
+pub(crate) fn entry(interface: &Interface, inputs: &Inputs) -> Result<Bindings, OperatorError> {
     let mut bindings = Bindings::default();
     for (port, member, value) in inputs.iter() {
         let Some(spec) = interface.inputs.iter().find(|spec| spec.name == port) else {
@@ -64,7 +64,7 @@ impl Bindings {
 ///
 /// # Errors
 /// The first broken promise.
-pub(super) fn exit(
+pub(crate) fn exit(
     interface: &Interface,
     mut bindings: Bindings,
     inputs: &Inputs,
