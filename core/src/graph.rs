@@ -78,6 +78,7 @@ pub(crate) fn build(
         prune::prune(&mut graph, &ran, &skipped);
         cohort::take_apart(&mut graph, groups, catalogue);
     }
+    graph.digest = graph.method_digest();
     Some(graph)
 }
 

@@ -91,7 +91,8 @@ pub struct Graph {
     pub dataset: DatasetKind,
     /// The files that were read, the user's first, then those it extends.
     pub files: Vec<PathBuf>,
-    /// BLAKE3 of all texts that were read, overrides included; in hexadecimal.
+    /// BLAKE3 of the method in hexadecimal: inputs, operators, settings, wires and outputs as they are after merging, but neither
+    /// comments nor what stages are given to run with (device, threads, memory).
     pub digest: String,
     /// What a case may bring, in written order.
     pub inputs: Vec<InputSpec>,
@@ -199,6 +200,11 @@ impl Node {
         if self.member.is_empty() { self.stage.clone() } else { format!("{}.{}", self.stage, self.member) }
     }
 
+    /// Its settings with file names in place of this machine's paths.
+    pub fn portable_settings(&self) -> serde_json::Value {
+        portable(&self.settings, &self.files)
+    }
+
     /// As in messages: `aligned`, or `aligned (flair)` for a member.
     pub fn label(&self) -> String {
         if self.member.is_empty() { self.stage.clone() } else { format!("{} ({})", self.stage, self.member) }
@@ -248,6 +254,19 @@ pub struct GroupPart {
     /// The member at that port, if it holds a set; empty otherwise.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub port_member: String,
+}
+
+fn portable(settings: &serde_json::Value, files: &[PathBuf]) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match settings {
+        Json::String(text) => match files.iter().find(|file| file.to_string_lossy() == *text) {
+            Some(file) => Json::from(file.file_name().unwrap_or_default().to_string_lossy()),
+            None => settings.clone(),
+        },
+        Json::Array(list) => list.iter().map(|item| portable(item, files)).collect(),
+        Json::Object(map) => map.iter().map(|(key, value)| (key.clone(), portable(value, files))).collect(),
+        _ => settings.clone(),
+    }
 }
 
 /// What a stage is given to run with; none of it changes the result.
@@ -453,6 +472,31 @@ impl Graph {
     pub fn kept(&self) -> Vec<Source> {
         let wires = self.cohort.iter().flat_map(|group| &group.node.wires);
         wires.flat_map(|wire| wire.candidates.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// What [`Graph::digest`] holds.
+    pub(crate) fn method_digest(&self) -> String {
+        let node = |node: &Node| {
+            let wires = node.wires.iter().map(|wire| (&wire.port, &wire.member, &wire.candidates));
+            serde_json::json!([
+                node.name(),
+                node.operator.to_string(),
+                node.portable_settings(),
+                wires.collect::<Vec<_>>(),
+                node.always,
+                node.only_with,
+                node.only_without,
+            ])
+        };
+        let method = serde_json::json!([
+            self.name,
+            self.version,
+            self.dataset,
+            self.inputs,
+            self.nodes.iter().map(node).collect::<Vec<_>>(),
+            self.outputs,
+        ]);
+        blake3::hash(method.to_string().as_bytes()).to_hex().to_string()
     }
 
     /// The input of that name.

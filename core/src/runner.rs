@@ -1,50 +1,75 @@
 //! Runs a plan for each case: stages joined by bounded channels.
 //!
-//! Each node of the graph has one mailbox; nodes with mail are taken by the run's threads. Every edge sends exactly once per case: a value, absent, or cancelled. A mailbox
-//! holds `permits x incoming edges` messages and at most `permits` cases are in flight, so no send can ever block; a permit
-//! returns when every node has ended for its case, and then no message of the case is left. `ARCHITECTURE.md` has the proof.
+//! Each node of the graph has one mailbox; nodes with mail are taken by the run's threads. Every edge sends exactly once per
+//! case: a value, absent, or cancelled. A mailbox holds `permits x incoming edges` messages and at most `permits` cases are in
+//! flight, so no send can ever block; a permit returns when every node has ended for its case, and then no message of the case
+//! is left. `ARCHITECTURE.md` has the proof.
 //!
-//! One case's failure never stops another. A value is dropped when its last reader has it.
+//! One case's failure never stops another. A value is dropped when its last reader has it. With [`Keeping`], what earlier runs
+//! made is looked up for the whole case before any of it runs, and only what is needed is read.
 
+mod case;
 pub(crate) mod checks;
 mod event;
+mod files;
+mod gpus;
 mod input;
 mod join;
+mod meter;
 mod net;
 mod node;
 mod outcome;
+mod parcel;
 mod pools;
+mod stage;
+mod survey;
 mod tokens;
-mod worker;
+mod watch;
 
-pub use event::{Event, EventSink, StageRecord, StageState, place};
-pub use input::{CaseInput, CaseJob};
+pub use event::{Event, EventSink, Evidence, StageRecord, StageState, place};
+pub use gpus::visible as visible_gpus;
+pub use input::{CaseInput, CaseJob, InputRecord};
 pub use outcome::provenance;
 
-use crate::plan::{Graph, OutputPlan, Plan};
+use crate::plan::{Graph, OutputPlan, Plan, Source};
 use crate::registry::Registry;
-use crossbeam::channel::{Receiver, bounded};
-use net::{CaseState, Net, Work};
-use node::NodeState;
+use crate::store::{Memo, NodeKeys, Store};
+use case::CaseState;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use net::{Bounds, Ends, Net, Work};
+use node::Desk;
 use sdk::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokens::{Capacity, Tokens};
+use tokens::{Capacity, Demand, Tokens};
+
+/// What a run keeps and finds of earlier ones.
+#[derive(Clone)]
+pub struct Keeping {
+    /// What identifies each node's results.
+    pub keys: Arc<NodeKeys>,
+    /// What is known of the content of files.
+    pub memo: Arc<Memo>,
+    /// Where results are stored; none: results are identified for the records, but not stored.
+    pub store: Option<Arc<Store>>,
+}
 
 /// What a run is given.
 #[derive(Clone)]
 pub struct RunOptions {
-    /// Threads that may work at a time, and each stage's threads unless it says otherwise.
+    /// Threads that may work at a time. They are shared among the cases in flight, unless a stage says otherwise.
     pub cores: usize,
-    /// Memory for stages that declare their peak, in MiB.
+    /// Memory for the declared or learned peaks of stages, and for the expected peaks of cases, in MiB.
     pub memory_mib: u64,
     /// Cases in flight.
     pub permits: usize,
     /// The device of stages that name none: `auto`, `cpu`, `cuda:0` …
     pub device: String,
+    /// The GPUs that stages with the device `auto` may take, one each at a time.
+    pub gpus: Vec<String>,
     /// Where scratch folders are made.
     pub scratch_root: PathBuf,
     /// Set it to stop the run.
@@ -55,6 +80,12 @@ pub struct RunOptions {
     pub site: BTreeMap<String, serde_json::Value>,
     /// Where events go.
     pub events: EventSink,
+    /// What is kept from run to run; none: every stage of every case runs, and nothing is digested.
+    pub keeping: Option<Keeping>,
+    /// Learned peaks of stages that declare none: MiB by [`crate::plan::Node::name`].
+    pub estimates: BTreeMap<String, u64>,
+    /// Values that the caller wants at the end of a case beside the outputs.
+    pub kept: BTreeSet<Source>,
 }
 
 /// How long a stage may ignore that it should stop: operators look about once a second.
@@ -67,11 +98,15 @@ impl Default for RunOptions {
             memory_mib: u64::MAX,
             permits: 1,
             device: "auto".to_owned(),
+            gpus: gpus::visible(),
             scratch_root: std::env::temp_dir(),
             cancel: Arc::default(),
             grace: GRACE,
             site: BTreeMap::new(),
             events: Arc::new(|_| {}),
+            keeping: None,
+            estimates: BTreeMap::new(),
+            kept: BTreeSet::new(),
         }
     }
 }
@@ -81,13 +116,20 @@ pub struct CaseResult {
     /// Its label.
     pub label: String,
     /// What it was to do.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// What each node did, in the graph's order; unreadable inputs first.
     pub records: Vec<StageRecord>,
+    /// Its files, as they were when they were looked at.
+    pub inputs: Vec<InputRecord>,
     /// For each of the graph's outputs: its members and their values.
     pub outputs: Vec<Vec<(String, Value)>>,
+    /// The values of [`RunOptions::kept`] that the case has.
+    pub kept: Vec<(Source, Value)>,
     /// Whether every stage delivered or was left out by plan.
     pub ok: bool,
+    /// An input file that is not any more what it was when the case began, in words. The result then belongs to no content that
+    /// can be named, and should not be published.
+    pub changed: Option<String>,
     /// Whether the run was stopped from outside while the case was in flight.
     pub interrupted: bool,
     /// Seconds from admission to its end.
@@ -100,15 +142,19 @@ struct Shared {
     registry: Arc<Registry>,
     options: RunOptions,
     tokens: Arc<Tokens>,
+    meter: Arc<meter::Meter>,
     pools: pools::Pools,
-    nodes: Vec<Mutex<NodeState>>,
+    desks: Vec<Desk>,
     net: Net,
+    /// Cases admitted and not yet finished.
+    in_flight: AtomicUsize,
 }
 
 /// Threads beside one for each core: stages that wait for tokens hold a thread, and others shall go on meanwhile.
 const SPARE_THREADS: usize = 2;
 
-/// Runs the cases, at most `permits` at a time; `finish` sees each as it ends, on the calling thread.
+/// Runs the cases, at most `permits` at a time and taken one by one; `finish` sees each as it ends, on one of several threads.
+/// A case gives its permit back when `finish` has returned.
 ///
 /// # Panics
 /// When a thread cannot be started.
@@ -116,29 +162,28 @@ pub fn run(
     graph: &Arc<Graph>,
     registry: &Arc<Registry>,
     options: &RunOptions,
-    cases: Vec<CaseJob>,
-    finish: &mut dyn FnMut(CaseResult),
+    cases: &mut dyn Iterator<Item = CaseJob>,
+    finish: &(dyn Fn(CaseResult) + Sync),
 ) {
-    let permits = options.permits.max(1).min(cases.len().max(1));
-    let (ended_sender, ended) = bounded(permits);
-    let count = SPARE_THREADS + options.cores.max(1);
-    // Each node is in the queue at most once, and each thread is told to stop once.
-    let (ready, work) = bounded(graph.nodes.len() + count);
-    let (net, mailboxes) = Net::new(graph, permits, ready, ended_sender);
-    let slots = |(node, mailbox)| Mutex::new(NodeState::new(mailbox, net.slot_count(node)));
-    let nodes = mailboxes.into_iter().enumerate().map(slots).collect();
-    let capacity = Capacity { cores: options.cores.max(1), memory_mib: options.memory_mib };
+    let (cores, permits) = (options.cores.max(1), options.permits.max(1));
+    let bounds = Bounds { permits, threads: cores + SPARE_THREADS, finishers: permits.min(cores) };
+    let (net, ends) = Net::new(graph, &options.kept, options.keeping.is_some(), bounds);
+    let Ends { mailboxes, work, ended } = ends;
+    let desk = |(node, mailbox)| Desk::new(mailbox, net.slot_count(node));
+    let desks = mailboxes.into_iter().enumerate().map(desk).collect();
     let shared = Arc::new(Shared {
         graph: Arc::clone(graph),
         registry: Arc::clone(registry),
         options: options.clone(),
-        tokens: Tokens::new(capacity),
+        tokens: Tokens::new(Capacity { cores, memory_mib: options.memory_mib }),
+        meter: meter::Meter::new(),
         pools: pools::Pools::default(),
-        nodes,
+        desks,
         net,
+        in_flight: AtomicUsize::new(0),
     });
     let mut threads = Vec::new();
-    for number in 0..count {
+    for number in 0..bounds.threads {
         let (shared, work) = (Arc::clone(&shared), work.clone());
         threads.push(spawn(&format!("stages {number}"), move || attend_nodes(&shared, &work)));
     }
@@ -146,41 +191,105 @@ pub fn run(
     let for_reader = Arc::clone(&shared);
     threads
         .push(spawn("reader", move || from_driver.iter().for_each(|case| input::feed(&for_reader, &case))));
-
-    let mut waiting = cases.into_iter().enumerate();
-    let mut in_flight = 0;
-    loop {
-        while in_flight < permits && !options.cancel.load(Ordering::Relaxed) {
-            let Some((index, job)) = waiting.next() else { break };
-            let case = Arc::new(CaseState::new(index, job, &shared.net));
-            let stages = case.plan().nodes.iter().filter(|node| node.runs()).count();
-            (options.events)(&Event::CaseStarted { case: case.label.clone(), stages });
-            to_reader.send(case).expect("the reader lives until its channel closes");
-            in_flight += 1;
+    std::thread::scope(|scope| {
+        let (stop_meter, meter_stops) = bounded::<()>(0);
+        if options.keeping.is_some() {
+            let meter = &shared.meter;
+            scope.spawn(move || {
+                while meter_stops.recv_timeout(meter::INTERVAL).is_err_and(|e| e.is_timeout()) {
+                    meter.look();
+                }
+            });
         }
-        if in_flight == 0 {
-            break;
+        let (tell, finished) = bounded::<u64>(permits);
+        for _ in 0..bounds.finishers {
+            let (shared, ended, tell) = (&shared, ended.clone(), tell.clone());
+            scope.spawn(move || finish_cases(shared, &ended, finish, &tell));
         }
-        let case = ended.recv().expect("every admitted case ends");
-        in_flight -= 1;
-        finish(result(&shared, &case));
-    }
+        admit(&shared, cases, &to_reader, &finished);
+        shared.net.stop(bounds.threads, bounds.finishers);
+        drop(stop_meter);
+    });
     drop(to_reader);
-    shared.net.stop(count);
     for thread in threads {
         // Operators run under a guard; a panic here would be the engine's own, and its message has been printed.
         let _ = thread.join();
     }
 }
 
-/// The life of one of the run's threads: takes nodes that have mail, one after the other.
+/// Admits cases as long as there are permits and memory, until all have been finished.
+fn admit(
+    shared: &Shared,
+    cases: &mut dyn Iterator<Item = CaseJob>,
+    to_reader: &Sender<Arc<CaseState>>,
+    finished: &Receiver<u64>,
+) {
+    let options = &shared.options;
+    let (mut index, mut in_flight, mut reserved_mib) = (0, 0, 0_u64);
+    let mut next = None;
+    loop {
+        while in_flight < options.permits.max(1) && !options.cancel.load(Ordering::Relaxed) {
+            let Some(job) = next.take().or_else(|| cases.next()) else { break };
+            if in_flight > 0 && reserved_mib.saturating_add(job.memory_mib) > options.memory_mib {
+                next = Some(job);
+                break;
+            }
+            reserved_mib = reserved_mib.saturating_add(job.memory_mib);
+            in_flight += 1;
+            shared.in_flight.store(in_flight, Ordering::Relaxed);
+            let stages = job.plan.nodes.iter().filter(|node| node.runs()).count();
+            (options.events)(&Event::CaseStarted { case: job.label.clone(), stages });
+            let case = CaseState::new(index, job, shared.net.node_count(), shared.net.count_before_outcome());
+            index += 1;
+            to_reader.send(Arc::new(case)).expect("the reader lives until its channel closes");
+        }
+        if in_flight == 0 {
+            return;
+        }
+        let memory_mib = finished.recv().expect("every admitted case is finished");
+        reserved_mib = reserved_mib.saturating_sub(memory_mib);
+        in_flight -= 1;
+        shared.in_flight.store(in_flight, Ordering::Relaxed);
+    }
+}
+
+/// Tells `finish` of cases that have ended; it works with a core of its own.
+fn finish_cases(
+    shared: &Shared,
+    ended: &Receiver<Option<Arc<CaseState>>>,
+    finish: &(dyn Fn(CaseResult) + Sync),
+    tell: &Sender<u64>,
+) {
+    while let Ok(Some(case)) = ended.recv() {
+        let memory_mib = case.job.memory_mib;
+        let core = shared.tokens.acquire(&Demand { cores: 1, ..Demand::default() }, || false);
+        finish(result(shared, &case));
+        drop(core);
+        drop(case);
+        tell.send(memory_mib).expect("the driver waits for every case");
+    }
+}
+
+/// The life of one of the run's threads: takes nodes that have mail and cases that are ready, one after the other.
 fn attend_nodes(shared: &Arc<Shared>, work: &Receiver<Work>) {
-    while let Ok(Work::Node(index)) = work.recv() {
-        let mut state = shared.nodes[index].lock().unwrap_or_else(PoisonError::into_inner);
-        node::attend(shared, index, &mut state);
-        shared.net.leave(index);
-        if state.has_mail() {
-            shared.net.schedule(index);
+    while let Ok(work) = work.recv() {
+        match work {
+            Work::Stop => return,
+            Work::Case(ready) => node::run(shared, *ready),
+            Work::Node(index) => {
+                let mut ready = node::attend(shared, index).into_iter();
+                shared.net.leave(index);
+                if shared.desks[index].has_mail() {
+                    shared.net.schedule(index);
+                }
+                let first = ready.next();
+                for other in ready {
+                    shared.net.push(Work::Case(Box::new(other)));
+                }
+                if let Some(first) = first {
+                    node::run(shared, first);
+                }
+            }
         }
     }
 }
@@ -190,7 +299,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::thread::JoinH
 }
 
 fn result(shared: &Shared, case: &CaseState) -> CaseResult {
-    let plan = case.plan().clone();
+    let plan = Arc::clone(case.plan());
     let values = case.take_results();
     let collect = |output: &OutputPlan| match output {
         OutputPlan::Missing(_) => Vec::new(),
@@ -201,10 +310,27 @@ fn result(shared: &Shared, case: &CaseState) -> CaseResult {
         }
     };
     let outputs = plan.outputs.iter().map(collect).collect();
-    let records = case.take_records(&shared.graph);
-    let ok = records.iter().all(|record| matches!(record.state, StageState::Ran | StageState::Skipped));
-    let seconds = case.started.elapsed().as_secs_f64();
-    (shared.options.events)(&Event::CaseEnded { case: case.label.clone(), ok, seconds });
+    let wanted = shared.options.kept.iter();
+    let kept = wanted.filter_map(|source| Some((source.clone(), values.get(source)?.clone()))).collect();
+    let records = case.records();
+    let inputs = case.inputs().to_vec();
+    let changed = changed(&inputs);
+    let delivered =
+        records.iter().all(|record| matches!(record.state, StageState::Ran | StageState::Skipped));
+    let ok = delivered && changed.is_none();
+    let (label, seconds) = (case.label().to_owned(), case.started.elapsed().as_secs_f64());
+    (shared.options.events)(&Event::CaseEnded { case: label.clone(), ok, seconds });
     let interrupted = shared.options.cancel.load(Ordering::Relaxed) && !ok;
-    CaseResult { label: case.label.clone(), plan, records, outputs, ok, interrupted, seconds }
+    CaseResult { label, plan, records, inputs, outputs, kept, ok, changed, interrupted, seconds }
+}
+
+/// The first input file that is not any more what it was when the case began.
+fn changed(inputs: &[InputRecord]) -> Option<String> {
+    let differs = |input: &&InputRecord| {
+        let Some(state) = &input.state else { return false };
+        !Memo::stamp(&input.path).is_ok_and(|stamp| stamp == state.stamp)
+    };
+    let input = inputs.iter().find(differs)?;
+    let what = if input.path.exists() { "was changed" } else { "vanished" };
+    Some(format!("input `{}` {what} while the case ran: {}", input.name, input.path.display()))
 }

@@ -53,6 +53,9 @@ pub struct OperatorDescription {
     /// The publication behind the method.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub citation: String,
+    /// Whether it works on a GPU where it is given one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gpu: bool,
 }
 
 /// An operator behind a table of plain functions, so that a plugin can list operators of different types.
@@ -120,6 +123,7 @@ fn describe_operator<S: schemars::JsonSchema>(
         outputs: info.outputs.iter().map(PortSpec::from).collect(),
         settings: serde_json::to_value(schema)?,
         citation: info.citation.to_owned(),
+        gpu: info.gpu,
     })
 }
 

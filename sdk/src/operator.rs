@@ -41,6 +41,8 @@ pub struct OperatorInfo {
     pub outputs: &'static [Port],
     /// The publication behind the method, for methods paragraphs; empty if none.
     pub citation: &'static str,
+    /// Whether it works on a GPU where it is given one: such a stage takes a GPU for itself while it runs.
+    pub gpu: bool,
 }
 
 impl OperatorInfo {
@@ -53,6 +55,7 @@ impl OperatorInfo {
         inputs: &[],
         outputs: &[],
         citation: "",
+        gpu: false,
     };
     /// Defaults for an operator on the sessions of a subject.
     pub const SUBJECT: Self = Self { scope: Scope::Subject, ..Self::CASE };

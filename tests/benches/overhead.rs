@@ -3,7 +3,8 @@
 use divan::{Bencher, black_box};
 use neuroloom_core::plan::Graph;
 use neuroloom_core::registry::Registry;
-use neuroloom_core::runner::{self, CaseInput, CaseJob, RunOptions};
+use neuroloom_core::runner::{self, CaseInput, CaseJob, Keeping, RunOptions};
+use neuroloom_core::store::{Memo, NodeKeys, Store};
 use neuroloom_core::workflow::{self, Overrides};
 use neuroloom_tests::hostile;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,20 +52,48 @@ fn registry() -> Registry {
 fn ten_chains_of_twenty_stages(bencher: Bencher<'_, '_>) {
     let registry = Arc::new(registry());
     let graph = Arc::new(load(&registry));
-    let plan = graph.plan(&*registry, &BTreeSet::from(["number".to_owned()])).expect("it can run");
+    let plan = Arc::new(graph.plan(&*registry, &BTreeSet::from(["number".to_owned()])).expect("it can run"));
     let options = RunOptions { cores: 2, ..RunOptions::default() };
     bencher
         .counter(divan::counter::ItemsCount::new(CHAINS * STAGES))
         .with_inputs(|| CaseJob {
             label: "sub-01".to_owned(),
             inputs: BTreeMap::from([("number".to_owned(), CaseInput::Value(1.0.into()))]),
-            plan: plan.clone(),
+            plan: Arc::clone(&plan),
+            memory_mib: 0,
         })
         .bench_values(|job| {
-            runner::run(&graph, &registry, &options, vec![job], &mut |result| {
+            runner::run(&graph, &registry, &options, &mut std::iter::once(job), &|result| {
                 assert!(black_box(result).ok);
             });
         });
+}
+
+/// The same case again with a store that holds all its results: what a rerun costs when nothing has changed.
+#[divan::bench(sample_count = 50)]
+fn two_hundred_stages_from_the_store(bencher: Bencher<'_, '_>) {
+    let registry = Arc::new(registry());
+    let graph = Arc::new(load(&registry));
+    let plan = Arc::new(graph.plan(&*registry, &BTreeSet::from(["number".to_owned()])).expect("it can run"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let memo = Arc::new(Memo::in_memory());
+    let keys = NodeKeys::new(&graph, &registry, &memo, &BTreeMap::new()).expect("the plugin can be read");
+    let store = Arc::new(Store::open(folder.path(), u64::MAX).expect("a store"));
+    let keeping = Keeping { keys: Arc::new(keys), memo, store: Some(store) };
+    let options = RunOptions { cores: 2, keeping: Some(keeping), ..RunOptions::default() };
+    let case = || CaseJob {
+        label: "sub-01".to_owned(),
+        inputs: BTreeMap::from([("number".to_owned(), CaseInput::Value(1.0.into()))]),
+        plan: Arc::clone(&plan),
+        memory_mib: 0,
+    };
+    let again = |stored: bool| {
+        runner::run(&graph, &registry, &options, &mut std::iter::once(case()), &|result| {
+            assert!(result.ok && result.records.iter().all(|record| record.evidence.cached == stored));
+        });
+    };
+    again(false);
+    bencher.counter(divan::counter::ItemsCount::new(CHAINS * STAGES)).bench(|| again(true));
 }
 
 /// Reading and checking the same workflow.

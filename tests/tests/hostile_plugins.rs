@@ -11,7 +11,7 @@ use sdk::{AnyVolume, Grid, Image};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn registry() -> Registry {
@@ -45,11 +45,12 @@ fn image(side: usize, value: f32) -> Image {
 
 fn jobs(graph: &Graph, registry: &Registry, images: &[Image]) -> Vec<CaseJob> {
     let present: BTreeSet<String> = BTreeSet::from(["image".to_owned()]);
-    let plan = graph.plan(registry, &present).unwrap();
+    let plan = Arc::new(graph.plan(registry, &present).unwrap());
     let job = |(n, image): (usize, &Image)| CaseJob {
         label: format!("sub-{n}"),
         inputs: BTreeMap::from([("image".to_owned(), CaseInput::Value(image.clone().into()))]),
-        plan: plan.clone(),
+        plan: Arc::clone(&plan),
+        memory_mib: 0,
     };
     images.iter().enumerate().map(job).collect()
 }
@@ -59,8 +60,11 @@ fn run_all(toml: &str, images: &[Image], options: &RunOptions) -> Vec<CaseResult
     let graph = graph(&registry, toml);
     let jobs = jobs(&graph, &registry, images);
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
-    let mut results = Vec::new();
-    runner::run(&graph, &registry, options, jobs, &mut |result| results.push(result));
+    let results = Mutex::new(Vec::new());
+    runner::run(&graph, &registry, options, &mut jobs.into_iter(), &|result| {
+        results.lock().unwrap().push(result)
+    });
+    let mut results = results.into_inner().unwrap();
     results.sort_by(|a, b| a.label.cmp(&b.label));
     results
 }
@@ -169,8 +173,11 @@ fn a_volume_passes_three_plugins_at_the_same_address() {
     let address = image.voxels().as_ptr();
     let jobs = jobs(&graph, &registry, &[image]);
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
-    let mut results = Vec::new();
-    runner::run(&graph, &registry, &options(), jobs, &mut |result| results.push(result));
+    let results = Mutex::new(Vec::new());
+    runner::run(&graph, &registry, &options(), &mut jobs.into_iter(), &|result| {
+        results.lock().unwrap().push(result)
+    });
+    let results = results.into_inner().unwrap();
     let value = &results[0].outputs[0][0].1;
     let Some(AnyVolume::Image(result)) = value.volume() else { panic!("{value:?}") };
     assert_eq!(result.voxels().as_ptr(), address);

@@ -322,6 +322,7 @@ fn blank(label: &str, run: u32, open: &Open) -> End {
 }
 
 fn stage_entry(record: &StageRecord) -> StageEntry {
+    let evidence = &record.evidence;
     StageEntry {
         stage: record.stage.clone(),
         member: record.member.clone(),
@@ -330,13 +331,13 @@ fn stage_entry(record: &StageRecord) -> StageEntry {
         reason: record.reason.clone(),
         hint: record.hint.clone(),
         location: record.location.clone(),
-        seconds: record.seconds,
-        peak_mib: None,
-        alone: false,
-        cached: false,
-        key: None,
-        parts: None,
-        outputs: BTreeMap::new(),
+        seconds: evidence.seconds,
+        peak_mib: evidence.peak_mib,
+        alone: evidence.alone,
+        cached: evidence.cached,
+        key: evidence.key,
+        parts: evidence.parts.as_deref().cloned(),
+        outputs: evidence.outputs.clone(),
     }
 }
 

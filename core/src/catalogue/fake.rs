@@ -82,6 +82,7 @@ fn describe<S: JsonSchema>(
         outputs: outputs.iter().map(PortSpec::from).collect(),
         settings: serde_json::to_value(schema).unwrap(),
         citation: String::new(),
+        gpu: false,
     }
 }
 

@@ -60,7 +60,7 @@ impl Reporter {
                     bar.set_message(message.clone());
                 }
             }
-            Event::StageEnded { case, record, seconds } => self.end(case, record, *seconds),
+            Event::StageEnded { case, record, seconds, cached } => self.end(case, record, *seconds, *cached),
             Event::CaseStarted { .. } | Event::CaseEnded { .. } => {}
         }
     }
@@ -81,12 +81,13 @@ impl Reporter {
         self.bars().insert((case.to_owned(), stage.to_owned()), bar);
     }
 
-    fn end(&self, case: &str, record: &StageRecord, seconds: f64) {
+    fn end(&self, case: &str, record: &StageRecord, seconds: f64, cached: bool) {
         if let Some(bar) = self.bars().remove(&(case.to_owned(), record.place())) {
             bar.finish_and_clear();
         }
         let place = record.place();
         let line = match (record.state, &record.reason) {
+            (StageState::Ran, _) if cached => format!("{case} {place:<28}  stored"),
             (StageState::Ran, _) => format!("{case} {place:<28} {seconds:>7.2} s"),
             (state, Some(reason)) => format!("{case} {place:<28} {}: {reason}", state.name()),
             (state, None) => format!("{case} {place:<28} {}", state.name()),
@@ -107,13 +108,13 @@ fn log(event: &Event) {
         Event::StageProgress { case, stage, fraction, message } => {
             tracing::debug!(target: TOLD, event = "stage_progress", case, stage, fraction, doing = message);
         }
-        Event::StageEnded { case, record, seconds } => {
+        Event::StageEnded { case, record, seconds, cached } => {
             let (stage, state) = (record.place(), record.state.name());
             let reason = record.reason.as_deref().unwrap_or_default();
             if record.state == StageState::Failed {
                 tracing::error!(target: TOLD, event = "stage_ended", case, stage, state, seconds, reason);
             } else {
-                tracing::info!(target: TOLD, event = "stage_ended", case, stage, state, seconds, reason);
+                tracing::info!(target: TOLD, event = "stage_ended", case, stage, state, seconds, cached, reason);
             }
         }
         Event::CaseEnded { case, ok, seconds } => {

@@ -14,8 +14,8 @@ use clap::Args;
 use sdk::{Kind, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -81,14 +81,14 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     }
     let stop = Stop::install()?;
     let options = options(common, args, &site, &stop);
-    let job = CaseJob { label: label.to_string(), inputs, plan: (*plan).clone() };
+    let job = CaseJob { label: label.to_string(), inputs, plan, memory_mib: 0 };
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
-    let mut exit = stop.exit();
-    runner::run(&graph, &registry, &options, vec![job], &mut |result| {
-        exit = conclude(&result, &session.finish(&graph, &result), &stop);
+    let exit = OnceLock::new();
+    runner::run(&graph, &registry, &options, &mut std::iter::once(job), &|result| {
+        let _ = exit.set(conclude(&result, &session.finish(&graph, &result), &stop));
     });
     session.close();
-    Ok(exit)
+    Ok(exit.into_inner().unwrap_or_else(|| stop.exit()))
 }
 
 fn submission(args: &RunArgs, graph: &Graph, registry: &Registry) -> Submission {
@@ -129,8 +129,7 @@ fn options(common: &Common, args: &RunArgs, site: &Site, stop: &Stop) -> RunOpti
         cancel: Arc::clone(&stop.any),
         site: site.plugin.clone(),
         events: Arc::new(move |event| reporter.show(event)),
-        permits: defaults.permits,
-        grace: defaults.grace,
+        ..defaults
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a run tells while it goes on: to progress bars, JSON lines, the record.
 
+use crate::store::{Digest, KeyParts};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How a stage ended for a case.
@@ -50,12 +52,45 @@ pub struct StageRecord {
     /// Where in the plugin's source, after a panic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// Seconds the operator worked. Never part of a result: it goes to the record only.
+    /// What it cost and what its result rests on.
     #[serde(skip)]
+    pub evidence: Evidence,
+}
+
+/// What a stage's run cost and what its result rests on. Never part of a result: it goes to the records only.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Seconds the operator worked.
     pub seconds: f64,
+    /// How far the process's own memory grew while it ran, in MiB; none where the system does not tell.
+    pub peak_mib: Option<u64>,
+    /// Whether no other stage ran meanwhile, so that `peak_mib` is this stage's alone.
+    pub alone: bool,
+    /// Whether its outputs were there already.
+    pub cached: bool,
+    /// What identifies its result, if the run keeps results.
+    pub key: Option<Digest>,
+    /// What that key is made of.
+    pub parts: Option<Box<KeyParts>>,
+    /// The content of what it made: `port` or `port.member`.
+    pub outputs: BTreeMap<String, Digest>,
 }
 
 impl StageRecord {
+    /// How a node ended, without evidence.
+    pub(super) fn new(node: &crate::plan::Node, state: StageState, reason: Option<String>) -> Self {
+        Self {
+            stage: node.stage.clone(),
+            member: node.member.clone(),
+            operator: node.operator.name.clone(),
+            state,
+            reason,
+            hint: None,
+            location: None,
+            evidence: Evidence::default(),
+        }
+    }
+
     /// `aligned` or `aligned (flair)`.
     pub fn place(&self) -> String {
         place(&self.stage, &self.member)
@@ -102,9 +137,11 @@ pub enum Event {
         case: String,
         /// How.
         #[serde(flatten)]
-        record: StageRecord,
+        record: Box<StageRecord>,
         /// Seconds the operator worked.
         seconds: f64,
+        /// Whether its outputs were there already.
+        cached: bool,
     },
     /// A case ended.
     CaseEnded {

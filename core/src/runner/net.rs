@@ -1,27 +1,17 @@
-//! Mailboxes and edges, and what is known of a case in flight.
+//! Mailboxes and edges.
 
+use super::case::CaseState;
 use super::event::{StageRecord, StageState};
-use super::input::CaseJob;
+use super::node::Ready;
 use super::outcome;
-use crate::plan::{Graph, Plan, Reserved, Source};
+use super::parcel::{Arrival, Parcel};
+use crate::plan::{Graph, Reserved, Source};
+use crate::store::Digest;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sdk::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
-
-/// What an edge brings for a case.
-#[expect(clippy::large_enum_variant, reason = "a value is what an edge brings, and the rule")]
-#[derive(Clone)]
-pub(super) enum Arrival {
-    /// A value.
-    Value(Value),
-    /// Nothing, by plan.
-    Absent,
-    /// Nothing, because something failed: what, and why.
-    Cancelled(Arc<str>),
-}
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What comes into a mailbox: something for a case, on one of the node's edges.
 pub(super) struct Message {
@@ -37,8 +27,31 @@ pub(super) struct Message {
 pub(super) enum Work {
     /// A node has mail.
     Node(usize),
+    /// A case has all it needs at a node.
+    Case(Box<Ready>),
     /// No case will come any more.
     Stop,
+}
+
+/// The ends of channels that the run's threads and its driver hold.
+pub(super) struct Ends {
+    /// For each node: its mailbox.
+    pub(super) mailboxes: Vec<Receiver<Message>>,
+    /// Nodes with mail, and cases that are ready to run.
+    pub(super) work: Receiver<Work>,
+    /// Cases whose last node has ended; nothing when no more will come.
+    pub(super) ended: Receiver<Option<Arc<CaseState>>>,
+}
+
+/// How much is under way at most.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// Cases in flight.
+    pub(super) permits: usize,
+    /// The run's threads.
+    pub(super) threads: usize,
+    /// Threads that finish cases.
+    pub(super) finishers: usize,
 }
 
 /// Who reads what.
@@ -46,7 +59,7 @@ pub(super) struct Net {
     mailboxes: Vec<Sender<Message>>,
     /// For each node: whether it waits for a thread, or has one.
     scheduled: Vec<AtomicBool>,
-    /// Nodes with mail; each is in it at most once.
+    /// Nodes with mail, each in it at most once; and cases ready to run.
     ready: Sender<Work>,
     /// For each source: the nodes that may read it, and on which slot.
     routes: BTreeMap<Source, Vec<(usize, usize)>>,
@@ -54,21 +67,19 @@ pub(super) struct Net {
     slots: Vec<Vec<Source>>,
     /// For each node: what it sends.
     sent_by: Vec<Vec<Source>>,
-    /// What the outputs may need.
-    published: BTreeSet<Source>,
+    /// What is needed at the end of a case.
+    kept: BTreeSet<Source>,
     /// For each node: whether it waits for the case's outcome, directly or not.
     after_outcome: Vec<bool>,
-    ended: Sender<Arc<CaseState>>,
+    /// Whether what the engine itself knows gets a digest.
+    digests: bool,
+    ended: Sender<Option<Arc<CaseState>>>,
 }
 
 impl Net {
-    /// The channels of a graph for so many cases in flight; `ended` gets each case that is done.
-    pub(super) fn new(
-        graph: &Graph,
-        permits: usize,
-        ready: Sender<Work>,
-        ended: Sender<Arc<CaseState>>,
-    ) -> (Self, Vec<Receiver<Message>>) {
+    /// The channels of a graph. `kept`: what the caller wants at the end of a case beside the outputs.
+    pub(super) fn new(graph: &Graph, kept: &BTreeSet<Source>, digests: bool, bounds: Bounds) -> (Self, Ends) {
+        let Bounds { permits, threads, finishers } = bounds;
         let mut routes: BTreeMap<Source, Vec<(usize, usize)>> = BTreeMap::new();
         let mut slots = Vec::new();
         for (node, spec) in graph.nodes.iter().enumerate() {
@@ -78,10 +89,11 @@ impl Net {
             }
             slots.push(sources.into_iter().cloned().collect::<Vec<_>>());
         }
-        let published: BTreeSet<Source> =
-            graph.outputs.iter().flat_map(|o| &o.wires).flat_map(|wire| wire.candidates.clone()).collect();
+        let published = graph.outputs.iter().flat_map(|output| &output.wires);
+        let published = published.flat_map(|wire| wire.candidates.clone());
+        let kept: BTreeSet<Source> = published.chain(kept.iter().cloned()).collect();
         let mut sent_by = vec![Vec::new(); graph.nodes.len()];
-        for source in routes.keys().chain(&published).collect::<BTreeSet<_>>() {
+        for source in routes.keys().chain(&kept).collect::<BTreeSet<_>>() {
             if let Source::Output { node, .. } = source {
                 sent_by[*node].push(source.clone());
             }
@@ -89,16 +101,28 @@ impl Net {
         let after_outcome = after_outcome(&slots);
         let scheduled = slots.iter().map(|_| AtomicBool::new(false)).collect();
         let mailbox = |slots: &Vec<Source>| bounded(permits * slots.len().max(1));
-        let (mailboxes, receivers) = slots.iter().map(mailbox).unzip();
-        (
-            Self { mailboxes, scheduled, ready, routes, slots, sent_by, published, after_outcome, ended },
-            receivers,
-        )
+        let (senders, mailboxes) = slots.iter().map(mailbox).unzip();
+        // Each node is in the queue at most once, each case at most once per node, and each thread is told to stop once.
+        let (ready, work) = bounded((permits + 1) * graph.nodes.len() + threads);
+        let (ended_sender, ended) = bounded(permits + finishers);
+        let net = Self {
+            mailboxes: senders,
+            scheduled,
+            ready,
+            routes,
+            slots,
+            sent_by,
+            kept,
+            after_outcome,
+            digests,
+            ended: ended_sender,
+        };
+        (net, Ends { mailboxes, work, ended })
     }
 
     /// Whether any node or output may read a source.
     pub(super) fn wants(&self, source: &Source) -> bool {
-        self.routes.contains_key(source) || self.published.contains(source)
+        self.routes.contains_key(source) || self.kept.contains(source)
     }
 
     /// Edges into a node, at least one.
@@ -111,12 +135,33 @@ impl Net {
         self.slots[node].binary_search(source).ok()
     }
 
+    /// Whether a node waits for the case's outcome, directly or not.
+    pub(super) fn is_after_outcome(&self, node: usize) -> bool {
+        self.after_outcome[node]
+    }
+
+    /// Nodes of the graph.
+    pub(super) fn node_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Nodes that end before a case's outcome is known.
+    pub(super) fn count_before_outcome(&self) -> usize {
+        self.after_outcome.iter().filter(|after| !**after).count()
+    }
+
+    /// A value of the engine's own making.
+    pub(super) fn own(&self, value: Value) -> Parcel {
+        Parcel { digest: self.digests.then(|| Digest::of_value(&value)), value: Some(value) }
+    }
+
     /// Sends on every edge of a source, once.
     pub(super) fn emit(&self, case: &Arc<CaseState>, source: &Source, arrival: &Arrival) {
-        if let Arrival::Value(value) = arrival
-            && self.published.contains(source)
+        if let Arrival::Value(parcel) = arrival
+            && let Some(value) = &parcel.value
+            && self.kept.contains(source)
         {
-            lock(&case.results).insert(source.clone(), value.clone());
+            case.keep(source, value.clone());
         }
         for (node, slot) in self.routes.get(source).into_iter().flatten() {
             self.deliver(*node, Message { case: Arc::clone(case), slot: *slot, arrival: arrival.clone() });
@@ -131,8 +176,13 @@ impl Net {
     /// Makes sure that some thread will look into a node's mailbox.
     pub(super) fn schedule(&self, node: usize) {
         if !self.scheduled[node].swap(true, Ordering::AcqRel) {
-            self.ready.send(Work::Node(node)).expect("the queue lives as long as the run");
+            self.push(Work::Node(node));
         }
+    }
+
+    /// Puts work into the queue.
+    pub(super) fn push(&self, work: Work) {
+        self.ready.send(work).expect("the queue lives as long as the run");
     }
 
     /// A thread leaves a node; mail that comes from now on schedules it again. A swap, not a store: either the sender's swap comes
@@ -142,18 +192,20 @@ impl Net {
     }
 
     /// Starts the nodes that read nothing, and sends what the engine itself knows.
-    pub(super) fn start(&self, case: &Arc<CaseState>, reserved: &[(Reserved, Value)]) {
+    pub(super) fn start(&self, case: &Arc<CaseState>, reserved: Vec<(Reserved, Parcel)>) {
         for (node, slots) in self.slots.iter().enumerate() {
             if slots.is_empty() {
                 self.deliver(node, Message { case: Arc::clone(case), slot: 0, arrival: Arrival::Absent });
             }
         }
-        for (name, value) in reserved {
-            self.emit(case, &Source::Reserved(*name), &Arrival::Value(value.clone()));
+        for (name, parcel) in reserved {
+            self.emit(case, &Source::Reserved(name), &Arrival::Value(Box::new(parcel)));
         }
-        self.count_down_to_outcome(case, 0);
+        if self.count_before_outcome() == 0 {
+            self.emit_outcome(case);
+        }
         if self.slots.is_empty() {
-            self.ended.send(Arc::clone(case)).expect("the driver waits for every case");
+            self.end(case);
         }
     }
 
@@ -163,53 +215,53 @@ impl Net {
         case: &Arc<CaseState>,
         node: usize,
         record: StageRecord,
-        mut values: BTreeMap<(String, String), Value>,
+        mut parcels: BTreeMap<(String, String), Parcel>,
     ) {
         let lost: Option<Arc<str>> = match record.state {
             StageState::Failed => Some(format!("stage `{}` failed", record.place()).into()),
             StageState::Cancelled => record.reason.as_deref().map(Into::into),
             StageState::Ran | StageState::Skipped => None,
         };
-        lock(&case.records).insert(node, record);
+        case.note_node(node, record);
         for source in &self.sent_by[node] {
             let Source::Output { port, member, .. } = source else { continue };
-            let value = values.remove(&(port.clone(), member.clone()));
-            let arrival = match (value, &lost) {
-                (Some(value), _) => Arrival::Value(value),
+            let parcel = parcels.remove(&(port.clone(), member.clone()));
+            let arrival = match (parcel, &lost) {
+                (Some(parcel), _) => Arrival::Value(Box::new(parcel)),
                 (None, Some(reason)) => Arrival::Cancelled(Arc::clone(reason)),
                 (None, None) => Arrival::Absent,
             };
             self.emit(case, source, &arrival);
         }
-        drop(values);
-        if !self.after_outcome[node] && self.count_down_to_outcome(case, 1) {
-            let source = Source::Reserved(Reserved::Outcome);
-            if self.wants(&source) {
-                self.emit(case, &source, &Arrival::Value(outcome::outcome(case)));
-            }
+        drop(parcels);
+        if !self.after_outcome[node] && case.count_before_outcome() {
+            self.emit_outcome(case);
         }
-        if case.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.ended.send(Arc::clone(case)).expect("the driver waits for every case");
+        if case.count_node() {
+            self.end(case);
         }
     }
 
-    /// Whether the last node before the outcome has just ended.
-    fn count_down_to_outcome(&self, case: &Arc<CaseState>, ended: usize) -> bool {
-        let before = || self.after_outcome.iter().filter(|after| !**after).count();
-        let left = case.before_outcome.get_or_init(|| AtomicUsize::new(before()));
-        left.fetch_sub(ended, Ordering::AcqRel) == ended && ended > 0
+    fn emit_outcome(&self, case: &Arc<CaseState>) {
+        let source = Source::Reserved(Reserved::Outcome);
+        if self.wants(&source) {
+            let outcome = self.own(outcome::outcome(case.label(), &case.records()));
+            self.emit(case, &source, &Arrival::Value(Box::new(outcome)));
+        }
     }
 
-    /// Ends so many of the run's threads.
-    pub(super) fn stop(&self, threads: usize) {
+    fn end(&self, case: &Arc<CaseState>) {
+        self.ended.send(Some(Arc::clone(case))).expect("somebody finishes every case");
+    }
+
+    /// Ends so many of the run's threads, and so many of those that finish cases.
+    pub(super) fn stop(&self, threads: usize, finishers: usize) {
         for _ in 0..threads {
-            self.ready.send(Work::Stop).expect("the queue lives as long as the run");
+            self.push(Work::Stop);
         }
-    }
-
-    /// Nodes of the graph.
-    pub(super) fn node_count(&self) -> usize {
-        self.slots.len()
+        for _ in 0..finishers {
+            self.ended.send(None).expect("nobody has left yet");
+        }
     }
 }
 
@@ -224,76 +276,4 @@ fn after_outcome(slots: &[Vec<Source>]) -> Vec<bool> {
         });
     }
     after
-}
-
-/// A case in flight.
-pub(super) struct CaseState {
-    /// Its number in the run.
-    pub(super) index: usize,
-    /// Its label.
-    pub(super) label: String,
-    /// What it brings; the plan may change while it is read (an unreadable file that counts as absent).
-    pub(super) job: CaseJob,
-    /// When it was admitted.
-    pub(super) started: Instant,
-    plan: OnceLock<Plan>,
-    results: Mutex<BTreeMap<Source, Value>>,
-    records: Mutex<BTreeMap<usize, StageRecord>>,
-    input_records: Mutex<Vec<StageRecord>>,
-    remaining: AtomicUsize,
-    before_outcome: OnceLock<AtomicUsize>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl CaseState {
-    pub(super) fn new(index: usize, job: CaseJob, net: &Net) -> Self {
-        Self {
-            index,
-            label: job.label.clone(),
-            job,
-            started: Instant::now(),
-            plan: OnceLock::new(),
-            results: Mutex::default(),
-            records: Mutex::default(),
-            input_records: Mutex::default(),
-            remaining: AtomicUsize::new(net.node_count()),
-            before_outcome: OnceLock::new(),
-        }
-    }
-
-    /// The plan in force.
-    pub(super) fn plan(&self) -> &Plan {
-        self.plan.get().unwrap_or(&self.job.plan)
-    }
-
-    /// Puts another plan in force, before anything was sent.
-    pub(super) fn replan(&self, plan: Plan) {
-        self.plan.set(plan).expect("a case is planned again at most once");
-    }
-
-    /// Notes an input that could not be read.
-    pub(super) fn note_input(&self, record: StageRecord) {
-        lock(&self.input_records).push(record);
-    }
-
-    /// All records so far: inputs, then nodes in order.
-    pub(super) fn records(&self) -> Vec<StageRecord> {
-        let nodes = lock(&self.records);
-        lock(&self.input_records).iter().chain(nodes.values()).cloned().collect()
-    }
-
-    /// All records, of a case that has ended.
-    pub(super) fn take_records(&self, graph: &Graph) -> Vec<StageRecord> {
-        let records = self.records();
-        debug_assert!(records.len() >= graph.nodes.len(), "every node leaves a record");
-        records
-    }
-
-    /// What the outputs need.
-    pub(super) fn take_results(&self) -> BTreeMap<Source, Value> {
-        std::mem::take(&mut *lock(&self.results))
-    }
 }

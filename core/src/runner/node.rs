@@ -1,59 +1,130 @@
-//! A node at work: joins what arrives, runs complete cases, watches the clock.
+//! A node at work: joins what arrives, and decides what becomes of each complete case.
 //!
 //! Nodes have no thread of their own. A message makes its node ready; a ready node is taken by one of the run's threads, which
-//! empties the mailbox, runs the cases that became complete, and leaves. `scheduled` makes sure that it is one thread at a time.
+//! empties the mailbox and leaves. `scheduled` makes sure that it is one thread at a time. Cases that became complete are then
+//! run, by that thread and by others, each with an instance of the operator for itself.
 
-use super::event::{Event, StageRecord, StageState};
+use super::case::CaseState;
+use super::event::{Event, Evidence, StageRecord, StageState};
 use super::join::Joiner;
-use super::net::{Arrival, CaseState, Message};
-use super::worker::{Done, Job, Worker, serve};
-use super::{Shared, tokens};
+use super::net::Message;
+use super::parcel::{Arrival, Parcel, port_name};
+use super::survey::{Stored, look_up_late};
+use super::watch::{self, Worker};
+use super::{Shared, stage};
 use crate::plan::{Node, NodePlan, Wire};
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crate::store::{Digest, KeyParts};
+use crossbeam::channel::Receiver;
 use sdk::abi::OperatorObject;
 use sdk::port::Interface;
-use sdk::{Cause, Inputs, OperatorError, Outputs, Value};
+use sdk::{Cause, Inputs, OperatorError};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a node keeps between messages.
-pub(super) struct NodeState {
+/// A node's mailbox, and what it keeps between messages.
+pub(super) struct Desk {
     mailbox: Receiver<Message>,
-    joiner: Joiner<Arrival>,
-    /// For a stage with a timeout: the thread it runs on, so that it can be given up.
-    worker: Option<Worker>,
-    /// For a stage without: its operator, which runs on the thread that took the node.
-    operator: Option<OperatorObject>,
+    joiner: Mutex<Joiner<Arrival>>,
+    idle: Mutex<Idle>,
 }
 
-impl NodeState {
+/// What waits for the node's next case.
+#[derive(Default)]
+pub(super) struct Idle {
+    /// Opened operators, by the device they were opened for.
+    pub(super) operators: BTreeMap<String, Vec<OperatorObject>>,
+    /// For a stage with a timeout: threads that can be given up.
+    pub(super) workers: Vec<Worker>,
+}
+
+impl Desk {
     /// A node with so many incoming edges.
     pub(super) fn new(mailbox: Receiver<Message>, slots: usize) -> Self {
-        Self { mailbox, joiner: Joiner::new(slots), worker: None, operator: None }
+        Self { mailbox, joiner: Mutex::new(Joiner::new(slots)), idle: Mutex::default() }
     }
 
     /// Whether a message waits.
     pub(super) fn has_mail(&self) -> bool {
         !self.mailbox.is_empty()
     }
-}
 
-/// Empties a node's mailbox and runs the cases that became complete.
-pub(super) fn attend(shared: &Arc<Shared>, index: usize, state: &mut NodeState) {
-    let mut node = Attendant { shared, index, state };
-    while let Ok(Message { case, slot, arrival }) = node.state.mailbox.try_recv() {
-        if let Some(arrivals) = node.state.joiner.accept(case.index, slot, arrival) {
-            node.complete(&case, &arrivals);
-        }
+    /// What waits for the node's next case.
+    pub(super) fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A case that has all it needs at a node.
+pub(super) struct Ready {
+    /// The node.
+    pub(super) node: usize,
+    /// The case.
+    pub(super) case: Arc<CaseState>,
+    /// What the operator reads.
+    pub(super) inputs: Inputs,
+    /// What was agreed for this pattern of presence.
+    pub(super) interface: Interface,
+    /// What its result rests on, in a run that keeps results.
+    pub(super) parts: Option<KeyParts>,
+    /// Set when it should stop.
+    pub(super) cancel: Arc<AtomicBool>,
+}
+
+/// Empties a node's mailbox; gives back the cases that are to run.
+pub(super) fn attend(shared: &Shared, index: usize) -> Vec<Ready> {
+    let desk = &shared.desks[index];
+    let mut joiner = desk.joiner.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ready = Vec::new();
+    while let Ok(Message { case, slot, arrival }) = desk.mailbox.try_recv() {
+        if let Some(arrivals) = joiner.accept(case.index, slot, arrival) {
+            ready.extend(Attendant { shared, index }.complete(case, &arrivals));
+        }
+    }
+    ready
+}
+
+/// Runs a case at a node, and sends what it made.
+pub(super) fn run(shared: &Arc<Shared>, ready: Ready) {
+    let attendant = Attendant { shared, index: ready.node };
+    let case = Arc::clone(&ready.case);
+    let keeping = shared.options.keeping.as_ref();
+    let late = keeping.zip(ready.parts.as_ref()).and_then(|(keeping, parts)| {
+        let surveyed = case.survey().is_some_and(|survey| survey.stored(ready.node).is_some());
+        if surveyed { None } else { look_up_late(keeping, attendant.spec(), parts) }
+    });
+    if let Some(stored) = late {
+        attendant.pass(&case, &stored);
+        return;
+    }
+    let done = match attendant.spec().means.timeout {
+        None => stage::serve(shared, ready, &|_| attendant.tell_start(&case)),
+        Some(timeout) => watch::run_watched(shared, ready, timeout, &|| attendant.tell_start(&case)),
+    };
+    attendant.finish(&case, done);
+}
+
+/// How a stage's run ended.
+pub(super) struct Done {
+    /// What it sends, by port and member.
+    pub(super) result: Result<BTreeMap<(String, String), Parcel>, OperatorError>,
+    /// What it cost and rests on.
+    pub(super) evidence: Evidence,
+}
+
+impl Done {
+    /// A run that made nothing.
+    pub(super) fn failed(error: OperatorError) -> Self {
+        Self { result: Err(error), evidence: Evidence::default() }
+    }
+}
+
+/// What stands at each port, by digest; nothing for an absent one.
+type Digests = BTreeMap<String, Option<Digest>>;
+
 struct Attendant<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Shared,
     index: usize,
-    state: &'a mut NodeState,
 }
 
 impl Attendant<'_> {
@@ -61,106 +132,78 @@ impl Attendant<'_> {
         &self.shared.graph.nodes[self.index]
     }
 
-    /// A case has all it needs here: run it, skip it, or pass a failure on.
-    fn complete(&mut self, case: &Arc<CaseState>, arrivals: &[Arrival]) {
-        match &case.plan().nodes[self.index] {
-            NodePlan::Skip { reason } => self.end(case, StageState::Skipped, Some(reason.clone())),
-            NodePlan::Run { wiring, interface } => match self.gather(wiring, interface, arrivals) {
-                Ok(_) if self.shared.options.cancel.load(Ordering::Relaxed) && !self.spec().always => {
-                    self.end(case, StageState::Cancelled, Some("the run was interrupted".to_owned()));
-                }
-                Ok(inputs) => {
-                    let (case, interface) = (Arc::clone(case), interface.clone());
-                    self.run(Job { case, inputs, interface, cancel: Arc::default() });
-                }
-                Err((state, reason)) => self.end(case, state, Some(reason)),
-            },
+    /// A case has all it needs here: skip it, pass on what is stored or a failure, or have it run.
+    fn complete(&self, case: Arc<CaseState>, arrivals: &[Arrival]) -> Option<Ready> {
+        let plan = Arc::clone(case.plan());
+        let (wiring, interface) = match &plan.nodes[self.index] {
+            NodePlan::Skip { reason } => {
+                self.end(&case, StageState::Skipped, Some(reason.clone()));
+                return None;
+            }
+            NodePlan::Run { wiring, interface } => (wiring, interface),
+        };
+        if let Some(stored) = case.survey().and_then(|survey| survey.stored(self.index)) {
+            self.pass(&case, stored);
+            return None;
         }
+        match self.gather(wiring, interface, arrivals) {
+            Ok(_) if self.shared.options.cancel.load(Ordering::Relaxed) && !self.spec().always => {
+                self.end(&case, StageState::Cancelled, Some("the run was interrupted".to_owned()));
+            }
+            Ok((inputs, digests)) => {
+                let keeping = self.shared.options.keeping.as_ref();
+                let parts =
+                    keeping.zip(digests).map(|(k, digests)| k.keys.parts(self.index, case.label(), digests));
+                let (node, interface, cancel) = (self.index, interface.clone(), Arc::default());
+                return Some(Ready { node, case, inputs, interface, parts, cancel });
+            }
+            Err((state, reason)) => self.end(&case, state, Some(reason)),
+        }
+        None
     }
 
+    /// The operator's inputs, and their digests if all are known.
     fn gather(
         &self,
         wiring: &[Wire],
         interface: &Interface,
         arrivals: &[Arrival],
-    ) -> Result<Inputs, (StageState, String)> {
+    ) -> Result<(Inputs, Option<Digests>), (StageState, String)> {
         let mut inputs = Inputs::new();
+        let mut digests = Some(BTreeMap::new());
         for wire in wiring {
             let slot = self.shared.net.slot_of(self.index, &wire.source);
             let arrival = slot.map_or(&Arrival::Absent, |slot| &arrivals[slot]);
-            match arrival {
-                Arrival::Value(value) => inputs.insert(&wire.port, &wire.member, value.clone()),
+            let digest = match arrival {
+                Arrival::Value(parcel) => {
+                    let Some(value) = &parcel.value else {
+                        let name = port_name(&wire.port, &wire.member);
+                        return Err((StageState::Failed, format!("its input `{name}` was not loaded")));
+                    };
+                    inputs.insert(&wire.port, &wire.member, value.clone());
+                    parcel.digest.map(Some)
+                }
                 Arrival::Cancelled(reason) if !self.spec().always => {
                     return Err((StageState::Cancelled, reason.to_string()));
                 }
-                Arrival::Cancelled(_) | Arrival::Absent => {}
-            }
+                Arrival::Cancelled(_) | Arrival::Absent => Some(None),
+            };
+            let name = port_name(&wire.port, &wire.member);
+            digests = digests.zip(digest).map(|(mut all, one)| {
+                all.insert(name, one);
+                all
+            });
         }
         let lacks = |port: &&sdk::port::PortSpec| !port.optional && inputs.value(&port.name).is_none();
         match interface.inputs.iter().find(lacks) {
-            None => Ok(inputs),
+            None => Ok((inputs, digests)),
             Some(port) => Err((StageState::Skipped, format!("nothing came for its input `{}`", port.name))),
         }
     }
 
-    fn run(&mut self, job: Job) {
-        let case = Arc::clone(&job.case);
-        let (result, seconds) = match self.spec().means.timeout {
-            None => {
-                let mut operator = self.state.operator.take();
-                let done = serve(self.shared, self.index, &mut operator, job, &|_| self.tell_start(&case));
-                self.state.operator = operator;
-                done
-            }
-            Some(timeout) => self.run_watched(job, timeout),
-        };
-        self.finish(&case, result, seconds);
-    }
-
     fn tell_start(&self, case: &CaseState) {
-        (self.shared.options.events)(&Event::StageStarted { case: case.label.clone(), stage: self.place() });
-    }
-
-    /// Runs a case on the node's worker and watches the clock: at the timeout the operator is asked to stop, and after the
-    /// grace it is given up. Its thread, tokens and values are then lost until it returns by itself.
-    fn run_watched(&mut self, job: Job, timeout: Duration) -> (Result<Outputs, OperatorError>, f64) {
-        let (case, cancel) = (Arc::clone(&job.case), Arc::clone(&job.cancel));
-        let worker = self.state.worker.take().unwrap_or_else(|| Worker::start(self.shared, self.index));
-        let dead = || (Err(OperatorError::failed("its worker thread died")), 0.0);
-        if worker.jobs.send(job).is_err() {
-            return dead();
-        }
-        let (since, grant) = match worker.done.recv() {
-            Ok(Done::Started { tokens }) => (Instant::now(), tokens),
-            Ok(Done::Ended { result, seconds }) => {
-                self.state.worker = Some(worker);
-                return (result, seconds);
-            }
-            Err(_) => return dead(),
-        };
-        self.tell_start(&case);
-        let limits = [(timeout, &cancel), (self.shared.options.grace, &cancel)];
-        for (asked, (limit, cancel)) in limits.into_iter().enumerate() {
-            match worker.done.recv_timeout(limit) {
-                Ok(Done::Ended { result, seconds }) => {
-                    self.state.worker = Some(worker);
-                    return (if asked == 0 { result } else { Err(self.timeout_error(true)) }, seconds);
-                }
-                Ok(Done::Started { .. }) | Err(RecvTimeoutError::Timeout) => {
-                    cancel.store(true, Ordering::Relaxed);
-                }
-                Err(RecvTimeoutError::Disconnected) => return dead(),
-            }
-        }
-        tokens::abandon(&self.shared.tokens, grant);
-        (Err(self.timeout_error(false)), since.elapsed().as_secs_f64())
-    }
-
-    fn timeout_error(&self, stopped: bool) -> OperatorError {
-        let limit = self.spec().means.timeout.unwrap_or_default().as_secs_f64();
-        let rest = if stopped { "" } else { " and ignores the request to stop" };
-        let error = OperatorError::failed(format!("still running after its timeout of {limit} s{rest}"));
-        error.hint("raise `timeout` of this stage, or look why it takes so long")
+        let (case, stage) = (case.label().to_owned(), self.place());
+        (self.shared.options.events)(&Event::StageStarted { case, stage });
     }
 
     fn place(&self) -> String {
@@ -168,33 +211,27 @@ impl Attendant<'_> {
     }
 
     fn record(&self, state: StageState, reason: Option<String>) -> StageRecord {
-        let spec = self.spec();
-        StageRecord {
-            stage: spec.stage.clone(),
-            member: spec.member.clone(),
-            operator: spec.operator.name.clone(),
-            state,
-            reason,
-            hint: None,
-            location: None,
-            seconds: 0.0,
-        }
+        StageRecord::new(self.spec(), state, reason)
     }
 
     fn end(&self, case: &Arc<CaseState>, state: StageState, reason: Option<String>) {
         self.publish(case, self.record(state, reason), BTreeMap::new());
     }
 
-    fn finish(&self, case: &Arc<CaseState>, result: Result<Outputs, OperatorError>, seconds: f64) {
-        let (mut record, values) = match result {
-            Ok(outputs) => {
-                let values: BTreeMap<(String, String), Value> =
-                    outputs.into_entries().map(|(port, member, value)| ((port, member), value)).collect();
-                (self.record(StageState::Ran, None), values)
-            }
+    /// Sends what an earlier run has made.
+    fn pass(&self, case: &Arc<CaseState>, stored: &Stored) {
+        let (parcels, evidence) = stored.take();
+        let mut record = self.record(StageState::Ran, None);
+        record.evidence = evidence;
+        self.publish(case, record, parcels);
+    }
+
+    fn finish(&self, case: &Arc<CaseState>, done: Done) {
+        let (mut record, parcels) = match done.result {
+            Ok(parcels) => (self.record(StageState::Ran, None), parcels),
             Err(error) => {
                 if let Some(backtrace) = &error.backtrace {
-                    tracing::debug!(stage = self.place(), case = case.label, "{backtrace}");
+                    tracing::debug!(stage = self.place(), case = case.label(), "{backtrace}");
                 }
                 let stopped = error.cause == Cause::Cancelled;
                 let state = if stopped { StageState::Cancelled } else { StageState::Failed };
@@ -207,13 +244,20 @@ impl Attendant<'_> {
                 (record, BTreeMap::new())
             }
         };
-        record.seconds = seconds;
-        self.publish(case, record, values);
+        record.evidence = done.evidence;
+        self.publish(case, record, parcels);
     }
 
-    fn publish(&self, case: &Arc<CaseState>, record: StageRecord, values: BTreeMap<(String, String), Value>) {
-        let (label, seconds) = (case.label.clone(), record.seconds);
-        (self.shared.options.events)(&Event::StageEnded { case: label, record: record.clone(), seconds });
-        self.shared.net.end_node(case, self.index, record, values);
+    fn publish(
+        &self,
+        case: &Arc<CaseState>,
+        record: StageRecord,
+        parcels: BTreeMap<(String, String), Parcel>,
+    ) {
+        let (seconds, cached) = (record.evidence.seconds, record.evidence.cached);
+        let (label, told) = (case.label().to_owned(), Box::new(record.clone()));
+        let event = Event::StageEnded { case: label, record: told, seconds, cached };
+        (self.shared.options.events)(&event);
+        self.shared.net.end_node(case, self.index, record, parcels);
     }
 }

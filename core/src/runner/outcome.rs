@@ -1,11 +1,10 @@
 //! What the engine tells stages about a case: its plan, its outcome, its provenance. Deterministic: no clocks, no machine's paths.
 
-use super::input::Read;
-use super::net::CaseState;
-use super::{CaseInput, Shared, StageState};
+use super::{Shared, StageRecord, StageState};
 use crate::plan::{Graph, NodePlan, OutputPlan, Plan};
 use crate::registry::Registry;
-use sdk::{Document, Value};
+use crate::store::Digest;
+use sdk::{Document, Grid, Value};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -27,7 +26,7 @@ pub(super) fn plan(graph: &Graph, plan: &Plan) -> Value {
         json!({
             "stage": node.stage, "member": node.member, "operator": node.operator.name, "plugin": node.operator.plugin,
             "state": state, "reason": reason, "inputs": inputs,
-            "settings": portable(&node.settings, &node.files),
+            "settings": node.portable_settings(),
         })
     };
     let output = |(output, planned): (&crate::plan::OutputSpec, &OutputPlan)| {
@@ -46,36 +45,27 @@ pub(super) fn plan(graph: &Graph, plan: &Plan) -> Value {
     }))
 }
 
-/// `case.outcome`, once all stages before it have ended.
-pub(super) fn outcome(case: &CaseState) -> Value {
-    let records = case.records();
+/// `case.outcome`, from the records of all stages before it.
+pub(super) fn outcome(label: &str, records: &[StageRecord]) -> Value {
     let ok = records.iter().all(|record| matches!(record.state, StageState::Ran | StageState::Skipped));
-    document(&json!({ "case": case.label, "ok": ok, "stages": records }))
+    document(&json!({ "case": label, "ok": ok, "stages": records }))
 }
 
-/// `case.provenance`.
-pub(super) fn case_provenance(shared: &Shared, case: &CaseState, read: &Read) -> Value {
-    let mut inputs = Vec::new();
-    for (name, input) in &case.job.inputs {
-        let Some(Ok(value)) = read.get(name) else { continue };
-        let grid = value.volume().map(|volume| volume.grid().to_string());
-        inputs.push(match input {
-            CaseInput::Value(_) => json!({ "name": name, "grid": grid }),
-            CaseInput::Slices(slices) => {
-                let file = slices.folder.file_name().unwrap_or_default().to_string_lossy();
-                json!({ "name": name, "file": file, "assumed": slices.assumed(), "grid": grid })
-            }
-            CaseInput::File(path) => {
-                let file = path.file_name().unwrap_or_default().to_string_lossy();
-                let digest = std::fs::read(path).map(|bytes| blake3::hash(&bytes).to_hex().to_string()).ok();
-                json!({ "name": name, "file": file, "digest": digest, "grid": grid })
-            }
-        });
-    }
+/// `case.provenance`; `inputs`: those that could be read, as [`input_entry`] tells them.
+pub(super) fn case_provenance(shared: &Shared, label: &str, inputs: &[Json]) -> Value {
     let mut content = provenance(&shared.graph, &shared.registry);
-    content["case"] = json!(case.label);
+    content["case"] = json!(label);
     content["inputs"] = json!(inputs);
     document(&content)
+}
+
+/// An input in `case.provenance`: a file by its name, never its place.
+pub(super) fn input_entry(name: &str, file: Option<(&str, Option<Digest>)>, grid: Option<Grid>) -> Json {
+    let grid = grid.map(|grid| grid.to_string());
+    match file {
+        None => json!({ "name": name, "grid": grid }),
+        Some((file, digest)) => json!({ "name": name, "file": file, "digest": digest, "grid": grid }),
+    }
 }
 
 /// Engine, workflow, plugins and operators of a run.
@@ -93,7 +83,7 @@ pub fn provenance(graph: &Graph, registry: &Registry) -> Json {
             plugin.description.operators.iter().find(|operator| operator.name == node.operator.name)
         });
         let citation = described.map(|operator| operator.citation.as_str()).unwrap_or_default();
-        let settings = portable(&node.settings, &node.files);
+        let settings = node.portable_settings();
         operators.entry(&node.stage).or_insert_with(|| {
             json!({ "stage": node.stage, "operator": node.operator.name, "citation": citation, "settings": settings })
         });
@@ -104,17 +94,4 @@ pub fn provenance(graph: &Graph, registry: &Registry) -> Json {
         "plugins": plugins,
         "operators": operators.into_values().collect::<Vec<_>>(),
     })
-}
-
-/// Settings with file names in place of this machine's paths.
-fn portable(settings: &Json, files: &[std::path::PathBuf]) -> Json {
-    match settings {
-        Json::String(text) => match files.iter().find(|file| file.to_string_lossy() == *text) {
-            Some(file) => json!(file.file_name().unwrap_or_default().to_string_lossy()),
-            None => settings.clone(),
-        },
-        Json::Array(list) => list.iter().map(|item| portable(item, files)).collect(),
-        Json::Object(map) => map.iter().map(|(key, value)| (key.clone(), portable(value, files))).collect(),
-        _ => settings.clone(),
-    }
 }

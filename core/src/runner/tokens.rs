@@ -11,8 +11,8 @@ pub(super) struct Demand {
     pub cores: usize,
     /// Declared peak in MiB; 0 if not declared.
     pub memory_mib: u64,
-    /// A device of which one stage at a time may run, such as `cuda:0`.
-    pub device: Option<String>,
+    /// Any one of these devices, such as `cuda:0`, for itself alone; none if empty.
+    pub devices: Vec<String>,
 }
 
 /// What the machine has.
@@ -32,7 +32,9 @@ struct State {
 }
 
 struct Held {
-    demand: Demand,
+    cores: usize,
+    memory_mib: u64,
+    device: Option<String>,
     abandoned: bool,
 }
 
@@ -77,10 +79,10 @@ impl Tokens {
                 return None;
             }
             if state.queue.front() == Some(&id)
-                && let Some(demand) = self.fits(&state, demand)
+                && let Some(held) = self.fits(&state, demand)
             {
                 state.queue.pop_front();
-                state.held.insert(id, Held { demand, abandoned: false });
+                state.held.insert(id, held);
                 self.changed.notify_all();
                 return Some(Grant { tokens: Arc::clone(self), id });
             }
@@ -89,29 +91,36 @@ impl Tokens {
         }
     }
 
-    /// The demand, cut to what is left of the machine, if that is free now.
-    fn fits(&self, state: &State, demand: &Demand) -> Option<Demand> {
+    /// What a demand gets now, cut to what is left of the machine; none if that is not free.
+    fn fits(&self, state: &State, demand: &Demand) -> Option<Held> {
         let (mut lost, mut busy, mut memory) = (0, 0, 0);
         for held in state.held.values() {
-            *(if held.abandoned { &mut lost } else { &mut busy }) += held.demand.cores;
-            memory += held.demand.memory_mib;
-            if demand.device.is_some() && held.demand.device == demand.device {
-                return None;
-            }
+            *(if held.abandoned { &mut lost } else { &mut busy }) += held.cores;
+            memory += held.memory_mib;
+        }
+        let taken = |device: &&String| state.held.values().any(|held| held.device.as_ref() == Some(device));
+        let device = demand.devices.iter().find(|device| !taken(device)).cloned();
+        if device.is_none() && !demand.devices.is_empty() {
+            return None;
         }
         // One core always remains, or a stage that ignores its timeout would stop the whole run.
         let cores = self.capacity.cores.saturating_sub(lost).max(1);
         let wanted = demand.cores.clamp(1, cores);
-        let memory_wanted = demand.memory_mib.min(self.capacity.memory_mib);
-        let free = busy + wanted <= cores && memory + memory_wanted <= self.capacity.memory_mib;
-        free.then(|| Demand { cores: wanted, memory_mib: memory_wanted, device: demand.device.clone() })
+        let memory_mib = demand.memory_mib.min(self.capacity.memory_mib);
+        let free = busy + wanted <= cores && memory + memory_mib <= self.capacity.memory_mib;
+        free.then_some(Held { cores: wanted, memory_mib, device, abandoned: false })
     }
 }
 
 impl Grant {
     /// Threads granted.
     pub(super) fn cores(&self) -> usize {
-        self.tokens.lock().held.get(&self.id).map_or(1, |held| held.demand.cores)
+        self.tokens.lock().held.get(&self.id).map_or(1, |held| held.cores)
+    }
+
+    /// The device granted, if one was asked for.
+    pub(super) fn device(&self) -> Option<String> {
+        self.tokens.lock().held.get(&self.id).and_then(|held| held.device.clone())
     }
 
     /// Number to [`abandon`] it by.
@@ -194,10 +203,29 @@ mod tests {
     #[test]
     fn one_device_serves_one_stage_at_a_time() {
         let tokens = machine(4);
-        let gpu = Demand { cores: 1, device: Some("cuda:0".to_owned()), memory_mib: 0 };
+        let gpu = Demand { cores: 1, devices: vec!["cuda:0".to_owned()], memory_mib: 0 };
         let first = tokens.acquire(&gpu, || false).unwrap();
         assert!(tokens.fits(&tokens.lock(), &gpu).is_none());
         drop(first);
         assert!(tokens.fits(&tokens.lock(), &gpu).is_some());
+    }
+
+    #[test]
+    fn two_gpus_serve_two_stages_and_a_third_waits() {
+        let tokens = machine(4);
+        let any = Demand { cores: 1, devices: vec!["cuda:0".to_owned(), "cuda:1".to_owned()], memory_mib: 0 };
+        let grants = [0, 1].map(|_| tokens.acquire(&any, || false).unwrap());
+        assert_eq!(grants.each_ref().map(|grant| grant.device().unwrap()), ["cuda:0", "cuda:1"]);
+        assert!(tokens.fits(&tokens.lock(), &any).is_none());
+    }
+
+    #[test]
+    fn declared_memory_never_exceeds_the_budget() {
+        let tokens = machine(4);
+        let half = Demand { cores: 1, memory_mib: 600, devices: Vec::new() };
+        let first = tokens.acquire(&half, || false).unwrap();
+        assert!(tokens.fits(&tokens.lock(), &half).is_none());
+        drop(first);
+        assert!(tokens.fits(&tokens.lock(), &half).is_some());
     }
 }

@@ -13,6 +13,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What runs: one stage, whose setting comes from here as well as it could from a file.
 const WORKFLOW: &str = r#"
@@ -60,11 +61,12 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let plan = graph
         .plan(&registry, &present)
         .map_err(|reasons| reasons.into_iter().map(|reason| reason.reason).collect::<Vec<_>>().join("; "))?;
-    let job = CaseJob { label: "sub-01".to_owned(), inputs, plan };
+    let job = CaseJob { label: "sub-01".to_owned(), inputs, plan: Arc::new(plan), memory_mib: 0 };
 
-    // 4. The run: `finish` sees each case as it ends, on this thread.
-    let mut ok = false;
-    runner::run(&Arc::new(graph), &Arc::new(registry), &RunOptions::default(), vec![job], &mut |result| {
+    // 4. The run: `finish` sees each case as it ends, on one of the run's threads.
+    let ok = AtomicBool::new(false);
+    let (graph, registry) = (Arc::new(graph), Arc::new(registry));
+    runner::run(&graph, &registry, &RunOptions::default(), &mut std::iter::once(job), &|result| {
         for record in &result.records {
             let reason = record.reason.as_deref().unwrap_or_default();
             show(&format!("{} {:?} {reason}", record.place(), record.state));
@@ -75,9 +77,9 @@ fn run() -> Result<bool, Box<dyn Error>> {
                 show(&format!("mask: {volume_ml:.1} ml on {}", mask.grid()));
             }
         }
-        ok = result.ok;
+        ok.store(result.ok, Ordering::Relaxed);
     });
-    Ok(ok)
+    Ok(ok.into_inner())
 }
 
 /// A ball of intensity 100 on 0, its radius in mm, in the middle of a grid of 2 mm.

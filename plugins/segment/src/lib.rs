@@ -102,6 +102,7 @@ impl Operator for Segment {
             Port::mask("mask").on("g").optional().about("brain; scores outside it are 0"),
         ],
         outputs: &[Port::probability("probability").on("g").about("score of each voxel, not calibrated")],
+        gpu: true,
         citation: "Grøvik E, Yi D, Iv M, Tong E, Rubin D, Zaharchuk G. Deep learning enables automatic detection and \
                    segmentation of brain metastases on multisequence MRI. J Magn Reson Imaging 2020;51:175-182",
         ..OperatorInfo::CASE
