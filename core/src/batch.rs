@@ -3,10 +3,22 @@
 //! A [`Session`] is one run's hold on an output folder: it claims cases, publishes what they made with the record of how, and
 //! beats while it lives. `neuroloom run` is a session of one case.
 
+mod decide;
+mod drive;
 mod heart;
 mod log;
+mod look;
 pub mod machine;
+pub mod manifest;
 mod session;
+mod status;
+mod summary;
+mod why;
 
+pub use decide::{Decided, Decider, Decision, place_of};
+pub use drive::{Listener, longest_first, run_cases};
 pub use log::{LOG_FILE, RunLog};
 pub use session::{Finished, Session, Start, Submission, Task};
+pub use status::{CANNOT, CaseStatus, NoState, Odd, RunStatus, Status};
+pub use summary::{Outcome, Stopped, Summary};
+pub use why::{AttemptLine, Why, WhyError};

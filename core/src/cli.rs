@@ -1,5 +1,6 @@
 //! The command line. Data go to stdout, all else to stderr.
 
+mod batch;
 mod cache;
 mod check;
 mod cohort;
@@ -7,12 +8,16 @@ mod completions;
 mod doctor;
 mod graph;
 mod logging;
+mod means;
 mod plan;
 mod plugins;
 mod progress;
 mod run;
 mod schema;
+mod status;
+mod stop;
 mod table;
+mod why;
 
 use crate::fault::Faults;
 use crate::plan::Graph;
@@ -88,6 +93,12 @@ struct WorkflowArgs {
 enum Command {
     /// Run a workflow on one case
     Run(run::RunArgs),
+    /// Run a workflow on all cases of a cohort that need it
+    Batch(batch::BatchArgs),
+    /// Show how an output folder stands: what is done, what runs, what failed
+    Status(status::StatusArgs),
+    /// Tell why a case stands as it does
+    Why(why::WhyArgs),
     /// Find all faults of a workflow, or tell what each missing input costs
     Check(check::CheckArgs),
     /// Tell which cases of a cohort can run, how, and why not
@@ -143,6 +154,9 @@ pub fn main() -> ExitCode {
     logging::install(&cli.common);
     let result = match cli.command {
         Command::Run(args) => run::run(&cli.common, &args),
+        Command::Batch(args) => batch::batch(&cli.common, &args),
+        Command::Status(args) => status::status(&args),
+        Command::Why(args) => why::why(&args),
         Command::Check(args) => check::check(&cli.common, &args),
         Command::Plan(args) => plan::plan(&cli.common, &args),
         Command::Graph(args) => graph::graph(&cli.common, &args),

@@ -12,6 +12,7 @@ pub mod fault;
 pub mod graph;
 pub mod group;
 mod host;
+pub mod learned;
 pub mod plan;
 pub mod publish;
 pub mod record;

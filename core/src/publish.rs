@@ -15,6 +15,7 @@ use crate::case::{CaseLabel, dataset_of};
 use crate::plan::{DatasetKind, Graph, OutputSpec, Plan};
 use crate::record::{Attempts, End, Ending, OutputEntry, RecordError, StateFolder};
 use crate::store::Digest;
+use crate::store::entry::{self, EntryError};
 use sdk::{Grid, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,9 @@ pub enum PublishError {
     /// A volume could not be written.
     #[error(transparent)]
     Nifti(#[from] sdk::nifti::NiftiError),
+    /// What group stages read could not be written.
+    #[error(transparent)]
+    Values(#[from] EntryError),
     /// The output folder is a file.
     #[error("{} is a file where a folder is expected\nhint: name a folder; it is made if need be", path.display())]
     NotAFolder {
@@ -102,9 +106,6 @@ pub struct SourceFile {
     pub grid: Option<Grid>,
 }
 
-/// Writes values into a file of the name it is given.
-pub type WriteValues<'a> = &'a dyn Fn(&Path) -> std::io::Result<()>;
-
 /// What is published for a case.
 pub struct Publication<'a> {
     /// The workflow.
@@ -117,8 +118,8 @@ pub struct Publication<'a> {
     pub outputs: &'a [Vec<(String, Value)>],
     /// What it was made from.
     pub sources: &'a [SourceFile],
-    /// Writes what group stages read, if they read anything.
-    pub values: Option<WriteValues<'a>>,
+    /// What group stages read, by its name in the workflow.
+    pub values: &'a [(String, Value)],
 }
 
 /// An output and one of its values, with its member's name.
@@ -227,9 +228,9 @@ impl Publisher {
         if end.ending == Ending::Ok {
             transaction.clear(failed(&label));
         }
-        if let Some(write) = case.values {
-            let path = transaction.values_path();
-            write(&path).map_err(io(&path))?;
+        if !case.values.is_empty() {
+            let values: Vec<_> = case.values.iter().map(|(name, value)| (name.as_str(), "", value)).collect();
+            entry::write(&transaction.values_path(), &values)?;
             end.values = true;
         }
         transaction.commit(&end)?;

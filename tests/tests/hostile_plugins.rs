@@ -62,7 +62,7 @@ fn run_all(toml: &str, images: &[Image], options: &RunOptions) -> Vec<CaseResult
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
     let results = Mutex::new(Vec::new());
     runner::run(&graph, &registry, options, &mut jobs.into_iter(), &|result| {
-        results.lock().unwrap().push(result)
+        results.lock().unwrap().push(result);
     });
     let mut results = results.into_inner().unwrap();
     results.sort_by(|a, b| a.label.cmp(&b.label));
@@ -175,7 +175,7 @@ fn a_volume_passes_three_plugins_at_the_same_address() {
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
     let results = Mutex::new(Vec::new());
     runner::run(&graph, &registry, &options(), &mut jobs.into_iter(), &|result| {
-        results.lock().unwrap().push(result)
+        results.lock().unwrap().push(result);
     });
     let results = results.into_inner().unwrap();
     let value = &results[0].outputs[0][0].1;

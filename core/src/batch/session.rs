@@ -1,5 +1,6 @@
 //! One run's hold on an output folder.
 
+use super::decide::{bytes, content, fingerprint, place_of};
 use super::heart::Heart;
 use super::log::RunLog;
 use crate::case::CaseLabel;
@@ -9,9 +10,9 @@ use crate::record::{
     self, Attempts, Claim, Claimed, End, Ending, FORMAT, InputEntry, Process, RecordError, StageEntry,
     StateFolder, write_new,
 };
-use crate::runner::{CaseInput, CaseResult, StageRecord, StageState};
+use crate::runner::{CaseInput, CaseResult, Keeping, StageRecord, StageState};
 use crate::store::Digest;
-use sdk::Content;
+use sdk::{Content, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,8 @@ pub struct Start<'a> {
     pub keep_replaced: usize,
     /// What was asked for.
     pub submission: &'a Submission,
+    /// What identifies results and files; without it no record has a fingerprint.
+    pub keeping: Option<&'a Keeping>,
 }
 
 /// A case that is to be claimed.
@@ -99,6 +102,10 @@ pub struct Finished {
     pub ending: Option<Ending>,
     /// The main file of each output.
     pub published: Vec<Published>,
+    /// Why it ended so, unless it is ok.
+    pub reason: Option<String>,
+    /// The way out.
+    pub hint: Option<String>,
     /// Why nothing was published, if something was to be.
     pub error: Option<PublishError>,
     /// Seconds from admission to its end.
@@ -116,6 +123,7 @@ struct Open {
 pub struct Session {
     publisher: Publisher,
     run: u32,
+    keeping: Option<Keeping>,
     open: Mutex<BTreeMap<String, Open>>,
     /// What the start finished for earlier runs.
     said: Vec<String>,
@@ -137,7 +145,8 @@ impl Session {
         let attached = RunLog::attach(&home);
         attached.map_err(|source| PublishError::Io { path: home.clone(), source })?;
         let heart = Heart::start(state, &home)?;
-        Ok(Self { publisher, run, open: Mutex::default(), said, _heart: heart })
+        let keeping = start.keeping.cloned();
+        Ok(Self { publisher, run, keeping, open: Mutex::default(), said, _heart: heart })
     }
 
     /// The run's number.
@@ -153,6 +162,11 @@ impl Session {
     /// The state that it works on.
     pub fn state(&self) -> &StateFolder {
         &self.publisher.place().state
+    }
+
+    /// Where it publishes.
+    pub const fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     /// What the start finished for earlier runs, as notes and warnings.
@@ -193,11 +207,13 @@ impl Session {
     pub fn finish(&self, graph: &Graph, result: &CaseResult) -> Finished {
         let open = self.cases().remove(&result.label);
         let open = open.expect("a case that runs was claimed, and ends once");
-        let end = self.end(&open, result);
+        let end = self.end(graph, &open, result);
         let mut finished = Finished {
             label: result.label.clone(),
             ending: Some(end.ending),
             published: Vec::new(),
+            reason: end.reason.clone(),
+            hint: end.hint.clone(),
             error: None,
             seconds: result.seconds,
         };
@@ -223,14 +239,16 @@ impl Session {
         result: &CaseResult,
         end: End,
     ) -> Result<Vec<Published>, PublishError> {
-        let sources = sources(graph, &open.task.inputs);
+        let sources = sources(result);
+        let kept: Vec<(String, Value)> =
+            result.kept.iter().map(|(source, value)| (graph.name_of(source), value.clone())).collect();
         let publication = Publication {
             graph,
             plan: &result.plan,
             label: &open.task.label,
             outputs: &result.outputs,
             sources: &sources,
-            values: None,
+            values: &kept,
         };
         Ok(self.publisher.publish(open.number, &publication, end)?.0)
     }
@@ -255,38 +273,83 @@ impl Session {
         Some(ending)
     }
 
-    /// Ends what was claimed and never ran: it is interrupted.
-    pub fn close(self) {
+    /// Ends what was claimed and never ran: it is interrupted. Returns how many cases that are.
+    pub fn release(&self) -> usize {
         let open = std::mem::take(&mut *self.cases());
-        for (label, open) in open {
+        for (label, open) in &open {
             let end = End {
-                ending: Ending::Interrupted,
                 reason: Some("the run was stopped before it began".to_owned()),
-                ..blank(&label, self.run, &open)
+                ..self.blank(label, open)
             };
-            let _ = self.note(&open, &end);
+            let _ = self.note(open, &end);
         }
+        open.len()
     }
 
-    fn end(&self, open: &Open, result: &CaseResult) -> End {
+    fn end(&self, graph: &Graph, open: &Open, result: &CaseResult) -> End {
         let failed = result.records.iter().find(|record| record.state == StageState::Failed);
         let (ending, reason) = if result.interrupted {
             (Ending::Interrupted, Some("the run was stopped from outside".to_owned()))
+        } else if let Some(changed) = &result.changed {
+            (Ending::Changed, Some(changed.clone()))
         } else if result.ok {
             (Ending::Ok, None)
         } else {
             (Ending::Failed, failed.map(failure))
         };
+        let digests = self.digests(open, result);
+        let fingerprint = open.task.fingerprint.or_else(|| self.fingerprint(graph, &open.task, &digests));
         End {
             ending,
             reason,
-            hint: failed.and_then(|record| record.hint.clone()),
+            hint: failed.filter(|_| ending == Ending::Failed).and_then(|record| record.hint.clone()),
+            fingerprint,
             present: result.plan.present.clone(),
             stages: result.records.iter().map(stage_entry).collect(),
-            inputs: open.task.inputs.iter().map(input_entry).collect(),
+            inputs: open.task.inputs.iter().map(|input| input_entry(input, &digests)).collect(),
             seconds: result.seconds,
             until: record::now(),
-            ..blank(&result.label, self.run, open)
+            ..self.blank(&result.label, open)
+        }
+    }
+
+    /// Content of a case's files, as far as they can be read.
+    fn digests(&self, open: &Open, result: &CaseResult) -> BTreeMap<String, Digest> {
+        let Some(keeping) = &self.keeping else { return BTreeMap::new() };
+        let seen = |name: &String| result.inputs.iter().find(|seen| seen.name == *name)?.state;
+        let digest = |(name, input): (&String, &CaseInput)| {
+            let known = seen(name).filter(|_| matches!(input, CaseInput::File(_))).map(|state| state.digest);
+            Some((name.clone(), known.or_else(|| content(&keeping.memo, input)?.ok())?))
+        };
+        open.task.inputs.iter().filter_map(digest).collect()
+    }
+
+    /// What a case was made from; none if a file cannot be read.
+    fn fingerprint(&self, graph: &Graph, task: &Task, digests: &BTreeMap<String, Digest>) -> Option<Digest> {
+        let keys = &self.keeping.as_ref()?.keys;
+        let on_disk = task.inputs.iter().filter(|(_, input)| place_of(input).is_some());
+        let known = on_disk.into_iter().all(|(name, _)| digests.contains_key(name));
+        known.then(|| fingerprint(graph, keys, &task.plan, &task.inputs, digests))
+    }
+
+    /// The end of a case that did nothing.
+    fn blank(&self, label: &str, open: &Open) -> End {
+        End {
+            format: FORMAT,
+            name: label.to_owned(),
+            run: self.run,
+            ending: Ending::Interrupted,
+            reason: None,
+            hint: None,
+            fingerprint: open.task.fingerprint,
+            present: open.task.plan.present.clone(),
+            stages: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            values: false,
+            seconds: 0.0,
+            since: open.since.clone(),
+            until: record::now(),
         }
     }
 }
@@ -300,29 +363,7 @@ fn failure(record: &StageRecord) -> String {
     }
 }
 
-/// The end of a case that did nothing.
-fn blank(label: &str, run: u32, open: &Open) -> End {
-    End {
-        format: FORMAT,
-        name: label.to_owned(),
-        run,
-        ending: Ending::Interrupted,
-        reason: None,
-        hint: None,
-        fingerprint: open.task.fingerprint,
-        present: open.task.plan.present.clone(),
-        stages: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        values: false,
-        seconds: 0.0,
-        since: open.since.clone(),
-        until: record::now(),
-    }
-}
-
 fn stage_entry(record: &StageRecord) -> StageEntry {
-    let evidence = &record.evidence;
     StageEntry {
         stage: record.stage.clone(),
         member: record.member.clone(),
@@ -331,28 +372,28 @@ fn stage_entry(record: &StageRecord) -> StageEntry {
         reason: record.reason.clone(),
         hint: record.hint.clone(),
         location: record.location.clone(),
-        seconds: evidence.seconds,
-        peak_mib: evidence.peak_mib,
-        alone: evidence.alone,
-        cached: evidence.cached,
-        key: evidence.key,
-        parts: evidence.parts.as_deref().cloned(),
-        outputs: evidence.outputs.clone(),
+        seconds: record.evidence.seconds,
+        peak_mib: record.evidence.peak_mib,
+        alone: record.evidence.alone,
+        cached: record.evidence.cached,
+        key: record.evidence.key,
+        parts: record.evidence.parts.as_deref().cloned(),
+        outputs: record.evidence.outputs.clone(),
     }
 }
 
-fn input_entry((name, input): (&String, &CaseInput)) -> InputEntry {
-    let (path, value) = match input {
-        CaseInput::File(path) => (Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())), None),
-        CaseInput::Slices(slices) => (Some(slices.folder.clone()), Some(slices.assumed().to_string())),
-        CaseInput::Value(value) => (None, plain(&value.content)),
+fn input_entry((name, input): (&String, &CaseInput), digests: &BTreeMap<String, Digest>) -> InputEntry {
+    let path = place_of(input).map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let value = match input {
+        CaseInput::File(_) => None,
+        CaseInput::Slices(slices) => Some(slices.assumed().to_string()),
+        CaseInput::Value(value) => plain(&value.content),
     };
-    let bytes = path.as_ref().and_then(|path| Some(path.metadata().ok()?.len()));
-    InputEntry { name: name.clone(), path, value, digest: None, bytes }
+    InputEntry { name: name.clone(), path, value, digest: digests.get(name).copied(), bytes: bytes(input) }
 }
 
 /// A number or a text as it was given.
-fn plain(content: &Content) -> Option<String> {
+pub(super) fn plain(content: &Content) -> Option<String> {
     match content {
         Content::Number(number) => Some(number.to_string()),
         Content::Text(text) => Some(text.clone()),
@@ -360,22 +401,13 @@ fn plain(content: &Content) -> Option<String> {
     }
 }
 
-fn sources(graph: &Graph, inputs: &BTreeMap<String, CaseInput>) -> Vec<SourceFile> {
-    let file = |input: &crate::plan::InputSpec| match inputs.get(&input.name)? {
-        CaseInput::File(path) => {
-            let grid = if input.kind.is_volume() {
-                sdk::nifti::read_grid(path).ok().map(|(grid, _)| grid)
-            } else {
-                None
-            };
-            Some(SourceFile { input: input.name.clone(), path: path.clone(), grid })
-        }
-        CaseInput::Slices(slices) => {
-            Some(SourceFile { input: input.name.clone(), path: slices.folder.clone(), grid: None })
-        }
-        CaseInput::Value(_) => None,
+fn sources(result: &CaseResult) -> Vec<SourceFile> {
+    let file = |seen: &crate::runner::InputRecord| SourceFile {
+        input: seen.name.clone(),
+        path: seen.path.clone(),
+        grid: seen.grid,
     };
-    graph.inputs.iter().filter_map(file).collect()
+    result.inputs.iter().map(file).collect()
 }
 
 /// Makes the next run's folder: of several processes each gets one of its own.
@@ -390,6 +422,50 @@ fn next_run(state: &StateFolder) -> Result<u32, PublishError> {
         match std::fs::create_dir(state.run(next)) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             made => return made.map(|()| next).map_err(io),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests_support {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A record of nothing.
+    pub(in crate::batch) fn blank_end(label: &str) -> End {
+        End {
+            format: FORMAT,
+            name: label.to_owned(),
+            run: 1,
+            ending: Ending::Ok,
+            reason: None,
+            hint: None,
+            fingerprint: None,
+            present: BTreeSet::new(),
+            stages: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            values: false,
+            seconds: 1.0,
+            since: record::now(),
+            until: record::now(),
+        }
+    }
+
+    /// A workflow of nothing.
+    pub(in crate::batch) fn blank_graph() -> Graph {
+        Graph {
+            name: "nothing".to_owned(),
+            version: "1".to_owned(),
+            dataset: crate::plan::DatasetKind::Derivative,
+            files: Vec::new(),
+            digest: "0".repeat(64),
+            inputs: Vec::new(),
+            nodes: Vec::new(),
+            outputs: Vec::new(),
+            cohort: Vec::new(),
+            cohort_outputs: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }

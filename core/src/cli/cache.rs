@@ -75,7 +75,7 @@ fn open(site: &Site, which: &Which) -> Result<Store, Failure> {
 }
 
 /// The store in the folder `named` on the command line, or else in the site's or the user's.
-fn open_store(site: &Site, named: Option<&Path>) -> Result<Store, Failure> {
+pub(super) fn open_store(site: &Site, named: Option<&Path>) -> Result<Store, Failure> {
     let homeless =
         || Failure::new("no folder for the cache: `HOME` is not set\nhint: name one with `--cache DIR`");
     let folder = site.cache.place(named).ok_or_else(homeless)?;

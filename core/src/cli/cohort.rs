@@ -5,7 +5,7 @@ use crate::case::{Cohort, Filters};
 use crate::plan::Graph;
 use crate::site::Site;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A cohort and which part of it is meant.
 #[derive(Debug, Args)]
@@ -25,6 +25,11 @@ pub(super) struct CohortArgs {
 }
 
 impl CohortArgs {
+    /// The folder or table.
+    pub(super) fn path(&self) -> &Path {
+        &self.cohort
+    }
+
     /// Finds its cases.
     pub(super) fn find(&self, graph: &Graph, site: &Site) -> Result<Cohort, Failure> {
         let filters = Filters {

@@ -1,20 +1,19 @@
 //! `neuroloom run`.
 
+use super::means::MeansArgs;
 use super::progress::Reporter;
+use super::stop::Stop;
 use super::{Common, Exit, Failure, WorkflowArgs, load, near_miss, open_site, print, say};
-use crate::batch::{Finished, Session, Start, Submission, Task};
+use crate::batch::{Finished, Session, Start, Stopped, Task, place_of};
 use crate::case::CaseLabel;
 use crate::fault::suggest;
 use crate::plan::{Graph, Plan};
-use crate::record::{Attempts, Claimed, FORMAT, Liveness, Process, State};
-use crate::registry::Registry;
-use crate::runner::{self, CaseInput, CaseJob, CaseResult, RunOptions, StageState};
-use crate::site::Site;
+use crate::record::{Attempts, Claimed, Ending, Liveness, State};
+use crate::runner::{self, CaseInput, CaseJob, CaseResult, StageState};
 use clap::Args;
 use sdk::{Kind, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 #[derive(Debug, Args)]
@@ -30,12 +29,8 @@ pub(super) struct RunArgs {
     /// The case's label, `sub-017` or `sub-017_ses-02` [default: as the first input's file name says]
     #[arg(long, value_name = "LABEL")]
     case: Option<String>,
-    /// Device of stages that name none: `auto`, `cpu`, `cuda:0` …
-    #[arg(long, value_name = "D")]
-    device: Option<String>,
-    /// Threads that may work at a time [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    means: MeansArgs,
 }
 
 pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
@@ -52,109 +47,62 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     for line in plan_lines(&graph, &plan) {
         say(&line);
     }
-    let submission = submission(args, &graph, &registry);
-    let files: Vec<PathBuf> = inputs.values().filter_map(file).cloned().collect();
+    let keeping = args.means.keeping(&site, &graph, &registry)?;
+    let submission = args.means.submission("run", &args.workflow, None, &graph, &registry);
     let session = Session::open(&mut Start {
         out: &args.out,
-        inputs: &mut files.iter().map(PathBuf::as_path),
+        inputs: &mut inputs.values().filter_map(place_of),
         keep_replaced: site.batch.keep_replaced,
         submission: &submission,
+        keeping: Some(&keeping),
     })?;
     session.said().iter().for_each(|line| say(line));
-    let attempts = Attempts::of_case(session.state(), &label.to_string());
     let plan = Arc::new(plan);
-    let task = Task {
-        label: label.clone(),
-        inputs: inputs.clone(),
-        plan: Arc::clone(&plan),
-        why: "asked for".to_owned(),
-        fingerprint: None,
-    };
-    if attempts.state(&Liveness::now(session.state())) == State::Running
-        || session.claim(&attempts, task)? == Claimed::Taken
-    {
-        return Err(Failure::new(format!(
-            "another process works on case `{label}` in {}\nhint: `neuroloom status {}` shows it",
-            args.out.display(),
-            args.out.display()
-        )));
-    }
+    claim(args, &session, &label, &inputs, &plan)?;
     let stop = Stop::install()?;
-    let options = options(common, args, &site, &stop);
+    let reporter = Reporter::new(common.log_format);
+    let mut options = args.means.options(&site, &stop, keeping);
+    options.events = Arc::new(move |event| reporter.show(event));
+    options.kept = graph.kept().into_iter().collect();
     let job = CaseJob { label: label.to_string(), inputs, plan, memory_mib: 0 };
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
     let exit = OnceLock::new();
     runner::run(&graph, &registry, &options, &mut std::iter::once(job), &|result| {
         let _ = exit.set(conclude(&result, &session.finish(&graph, &result), &stop));
     });
-    session.close();
-    Ok(exit.into_inner().unwrap_or_else(|| stop.exit()))
+    session.release();
+    Ok(exit.into_inner().unwrap_or_else(|| stopped(&stop)))
 }
 
-fn submission(args: &RunArgs, graph: &Graph, registry: &Registry) -> Submission {
-    Submission {
-        format: FORMAT,
-        command: "run".to_owned(),
-        workflow: std::path::absolute(&args.workflow.workflow).unwrap_or_default(),
-        name: graph.name.clone(),
-        digest: graph.digest.clone(),
-        operators: args.workflow.operators.clone(),
-        settings: args.workflow.set.clone(),
-        cohort: None,
-        device: args.device.clone(),
-        arguments: std::env::args().skip(1).collect(),
-        folder: std::env::current_dir().unwrap_or_default(),
-        provenance: runner::provenance(graph, registry),
-        process: Process::this().clone(),
-        since: crate::record::now(),
+/// Takes the case, unless another process is at it.
+fn claim(
+    args: &RunArgs,
+    session: &Session,
+    label: &CaseLabel,
+    inputs: &BTreeMap<String, CaseInput>,
+    plan: &Arc<Plan>,
+) -> Result<(), Failure> {
+    let attempts = Attempts::of_case(session.state(), &label.to_string());
+    let task = Task {
+        label: label.clone(),
+        inputs: inputs.clone(),
+        plan: Arc::clone(plan),
+        why: "asked for".to_owned(),
+        fingerprint: None,
+    };
+    let running = attempts.state(&Liveness::now(session.state())) == State::Running;
+    if !running && session.claim(&attempts, task)? != Claimed::Taken {
+        return Ok(());
     }
+    let out = args.out.display();
+    Err(Failure::new(format!(
+        "another process works on case `{label}` in {out}\nhint: `neuroloom status {out}` shows it"
+    )))
 }
 
-fn file(input: &CaseInput) -> Option<&PathBuf> {
-    match input {
-        CaseInput::File(path) => Some(path),
-        CaseInput::Value(_) | CaseInput::Slices(_) => None,
-    }
-}
-
-/// What the machine gives: arguments first, then the site, then all there is.
-fn options(common: &Common, args: &RunArgs, site: &Site, stop: &Stop) -> RunOptions {
-    let reporter = Reporter::new(common.log_format);
-    let defaults = RunOptions::default();
-    RunOptions {
-        cores: args.threads.map(usize::from).or(site.run.threads).unwrap_or(defaults.cores),
-        memory_mib: site.run.memory_mib.unwrap_or(defaults.memory_mib),
-        device: args.device.clone().or_else(|| site.run.device.clone()).unwrap_or(defaults.device),
-        scratch_root: site.run.scratch.clone().unwrap_or(defaults.scratch_root),
-        cancel: Arc::clone(&stop.any),
-        site: site.plugin.clone(),
-        events: Arc::new(move |event| reporter.show(event)),
-        ..defaults
-    }
-}
-
-/// The two ways to be stopped from outside.
-struct Stop {
-    any: Arc<AtomicBool>,
-    terminated: Arc<AtomicBool>,
-}
-
-impl Stop {
-    /// The first signal asks stages to stop; a second Ctrl-C ends the process at once.
-    fn install() -> Result<Self, Failure> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-        let stop = Self { any: Arc::default(), terminated: Arc::default() };
-        signal_hook::flag::register_conditional_shutdown(SIGINT, Exit::CtrlC as i32, Arc::clone(&stop.any))?;
-        signal_hook::flag::register(SIGINT, Arc::clone(&stop.any))?;
-        signal_hook::flag::register(SIGTERM, Arc::clone(&stop.terminated))?;
-        signal_hook::flag::register(SIGTERM, Arc::clone(&stop.any))?;
-        Ok(stop)
-    }
-
-    /// How a run ends that was stopped.
-    fn exit(&self) -> Exit {
-        if self.terminated.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::CtrlC }
-    }
+/// How a run ends that was stopped.
+fn stopped(stop: &Stop) -> Exit {
+    if stop.stopped() == Some(Stopped::Terminated) { Exit::Interrupted } else { Exit::CtrlC }
 }
 
 /// Decides the last lines and the exit code.
@@ -175,13 +123,18 @@ fn conclude(result: &CaseResult, finished: &Finished, stop: &Stop) -> Exit {
         say(&format!("error: case `{}`: {error}", result.label));
         return Exit::SomeFailed;
     }
+    if finished.ending == Some(Ending::Changed) {
+        let reason = finished.reason.as_deref().unwrap_or_default();
+        say(&format!("error: case `{}` was not published: {reason}\nhint: run it again", result.label));
+        return Exit::SomeFailed;
+    }
     let files = &finished.published;
     for file in files {
         print(&format!("{}\t{}", file.output, file.path.display()));
     }
     if result.interrupted {
         say(&format!("interrupted: case `{}` is not complete; run it again", result.label));
-        return stop.exit();
+        return stopped(stop);
     }
     let (label, count, seconds) = (&result.label, files.len(), result.seconds);
     if result.ok {
@@ -249,8 +202,8 @@ fn label(args: &RunArgs, inputs: &BTreeMap<String, CaseInput>) -> Result<CaseLab
     if let Some(label) = &args.case {
         return Ok(CaseLabel::parse(label)?);
     }
-    let mut files = inputs.values().filter_map(file);
-    if let Some(label) = files.find_map(|path| CaseLabel::of_file(path)) {
+    let mut files = inputs.values().filter_map(place_of);
+    if let Some(label) = files.find_map(CaseLabel::of_file) {
         return Ok(label);
     }
     say(&format!(

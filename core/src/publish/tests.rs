@@ -84,7 +84,7 @@ fn publish(publisher: &Publisher, label: &str, text: &str, ending: Ending) -> Ve
         label: &label,
         outputs: &outputs,
         sources: &[],
-        values: None,
+        values: &[],
     };
     let (published, end) = publisher.publish(number, &case, end(ending)).unwrap();
     let mains: Vec<_> = end.outputs.iter().filter(|file| !file.output.is_empty()).collect();
@@ -160,7 +160,7 @@ fn a_case_without_session_does_not_swallow_its_sessions() {
         label: &label,
         outputs: &outputs,
         sources: &[],
-        values: None,
+        values: &[],
     };
     let refused = publisher.publish(1, &case, end(Ending::Ok));
     assert!(matches!(refused, Err(PublishError::HasSessions { .. })));

@@ -1,0 +1,90 @@
+//! A submission's manifest: one line a case, frozen when the run starts.
+
+use super::decide::{Decided, place_of};
+use crate::record::{RecordError, StateFolder, write_new};
+use crate::runner::CaseInput;
+use crate::store::Digest;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Name of the file in a run's folder.
+pub const MANIFEST_FILE: &str = "manifest.jsonl";
+
+/// A case in a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The case's label.
+    pub case: String,
+    /// `run`, `up_to_date`, `cannot`, `busy` or `left_out`.
+    pub decision: String,
+    /// Why.
+    pub why: String,
+    /// The inputs that it brings: its pattern of presence.
+    pub present: Vec<String>,
+    /// Stages that its plan runs.
+    pub stages: usize,
+    /// What it brings.
+    pub inputs: Vec<LineInput>,
+    /// What it is made from, where that had to be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
+}
+
+/// An input in a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LineInput {
+    /// Its name.
+    pub name: String,
+    /// Its file, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The number or text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Content of the file, where that had to be known; the record of the case has it in any event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+impl Line {
+    /// A case that was decided on.
+    pub fn of(case: &Decided) -> Self {
+        let input = |(name, input): (&String, &CaseInput)| LineInput {
+            name: name.clone(),
+            path: place_of(input).map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+            value: match input {
+                CaseInput::Value(value) => super::session::plain(&value.content),
+                CaseInput::File(_) | CaseInput::Slices(_) => None,
+            },
+            digest: case.digests.get(name).copied(),
+        };
+        Self {
+            case: case.label.to_string(),
+            decision: case.decision.name().to_owned(),
+            why: case.decision.why().to_owned(),
+            present: case.inputs.keys().cloned().collect(),
+            stages: case.plan.iter().flat_map(|plan| &plan.nodes).filter(|node| node.runs()).count(),
+            inputs: case.inputs.iter().map(input).collect(),
+            fingerprint: case.fingerprint,
+        }
+    }
+}
+
+/// Freezes the manifest of a run.
+///
+/// # Errors
+/// [`RecordError`] if it cannot be written.
+pub fn freeze(state: &StateFolder, home: &Path, cases: &[Decided]) -> Result<(), RecordError> {
+    let mut text = String::new();
+    for case in cases {
+        text.push_str(&serde_json::to_string(&Line::of(case)).expect("a line is plain data"));
+        text.push('\n');
+    }
+    write_new(state, &home.join(MANIFEST_FILE), text.as_bytes()).map(drop)
+}
+
+/// The manifest in a run's folder; lines that cannot be read are left out.
+pub fn read(home: &Path) -> Vec<Line> {
+    let text = std::fs::read_to_string(home.join(MANIFEST_FILE)).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}

@@ -1,0 +1,202 @@
+//! How an output folder stands. Reads only: it works while a run goes on, and after one was killed.
+
+use super::look::{running_stages, tail, urgency};
+use super::manifest::{self, Line};
+use super::session::Submission;
+use crate::record::{Attempt, Attempts, Heartbeat, Liveness, State, StateFolder};
+use serde::Serialize;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What a case that never ran and cannot run is called.
+pub const CANNOT: &str = "cannot";
+
+/// How an output folder stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Cases by state.
+    pub counts: BTreeMap<String, usize>,
+    /// The latest run, and all that live.
+    pub runs: Vec<RunStatus>,
+    /// All cases, those that are not done first.
+    pub cases: Vec<CaseStatus>,
+    /// Files that are no records or are damaged, and why.
+    pub odd: Vec<Odd>,
+}
+
+/// A run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunStatus {
+    /// Its number.
+    pub run: u32,
+    /// Whether its process lives.
+    pub alive: bool,
+    /// What was asked for, if that can be read.
+    pub submission: Option<Submission>,
+    /// Its last sign of life.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// A case.
+#[derive(Clone, Debug, Serialize)]
+pub struct CaseStatus {
+    /// Its label.
+    pub case: String,
+    /// `running`, `failed`, `lost`, `changed`, `interrupted`, `never`, `cannot` or `done`.
+    pub state: String,
+    /// Number of the latest attempt; 0 if there is none.
+    pub attempt: u32,
+    /// The run that it was part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<u32>,
+    /// Since when it is so, as far as known: RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Seconds that the attempt took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Stages that run now, or ran when it was lost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<String>,
+    /// Why it is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether a result, maybe an earlier one, is in place.
+    pub result: bool,
+}
+
+/// Something in the state folder that is no record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Odd {
+    /// Where.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// No run has been here.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} holds no state of any run\nhint: name the output folder of `neuroloom batch` or `neuroloom run`",
+    out.display()
+)]
+pub struct NoState {
+    /// The folder.
+    pub out: PathBuf,
+}
+
+/// Logs that were read, by the run's folder.
+type Logs = BTreeMap<String, Vec<Json>>;
+
+impl Status {
+    /// Looks at an output folder.
+    ///
+    /// # Errors
+    /// [`NoState`] if no run has been there.
+    pub fn of(out: &Path) -> Result<Self, NoState> {
+        let state = StateFolder::of(out);
+        if !state.runs().is_dir() {
+            return Err(NoState { out: out.to_owned() });
+        }
+        let liveness = Liveness::now(&state);
+        let runs = runs(&state, &liveness);
+        let planned = planned(&state, &runs);
+        let mut labels: BTreeSet<String> = planned.keys().cloned().collect();
+        labels.extend(names(&state.cases()));
+        let (mut logs, mut odd, mut cases) = (Logs::new(), Vec::new(), Vec::new());
+        for label in labels {
+            let attempts = Attempts::of_case(&state, &label);
+            odd.extend(
+                attempts.odd.iter().map(|(path, reason)| Odd { path: path.clone(), reason: reason.clone() }),
+            );
+            cases.push(case(&state, &liveness, &attempts, &label, planned.get(&label), &mut logs));
+        }
+        cases.sort_by(|(a, one), (b, two)| (a, &one.case).cmp(&(b, &two.case)));
+        let cases: Vec<CaseStatus> = cases.into_iter().map(|(_, case)| case).collect();
+        let mut counts = BTreeMap::new();
+        for case in &cases {
+            *counts.entry(case.state.clone()).or_insert(0) += 1;
+        }
+        let shown = runs.len().saturating_sub(1);
+        let runs = runs.into_iter().enumerate().filter(|(index, run)| run.alive || *index == shown);
+        Ok(Self { counts, runs: runs.map(|(_, run)| run).collect(), cases, odd })
+    }
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// All runs, by number.
+fn runs(state: &StateFolder, liveness: &Liveness) -> Vec<RunStatus> {
+    let mut numbers: Vec<u32> = names(&state.runs()).iter().filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    let run = |run| {
+        let home = state.run(run);
+        let (submission, heartbeat) = (Submission::read(&home), Heartbeat::read(&home));
+        let process = submission.as_ref().map(|submission| &submission.process);
+        let alive = process.is_some_and(|process| liveness.is_alive(process, &StateFolder::home(run)));
+        RunStatus { run, alive, submission, heartbeat }
+    };
+    numbers.into_iter().map(run).collect()
+}
+
+/// The cases of the last batch.
+fn planned(state: &StateFolder, runs: &[RunStatus]) -> BTreeMap<String, (Line, u32)> {
+    let last = runs.iter().rev().map(|run| (run.run, manifest::read(&state.run(run.run))));
+    let (run, lines) = last.into_iter().find(|(_, lines)| !lines.is_empty()).unwrap_or_default();
+    lines.into_iter().map(|line| (line.case.clone(), (line, run))).collect()
+}
+
+fn case(
+    state: &StateFolder,
+    liveness: &Liveness,
+    attempts: &Attempts,
+    label: &str,
+    planned: Option<&(Line, u32)>,
+    logs: &mut Logs,
+) -> (u8, CaseStatus) {
+    let stands = attempts.state(liveness);
+    let mut status = CaseStatus {
+        case: label.to_owned(),
+        state: stands.name().to_owned(),
+        attempt: 0,
+        run: None,
+        since: None,
+        seconds: None,
+        stages: Vec::new(),
+        reason: None,
+        result: attempts.latest_ok().is_some(),
+    };
+    let mut urgency = urgency(stands);
+    if let Some(latest) = attempts.latest() {
+        fill(&mut status, latest);
+        if matches!(stands, State::Running | State::Lost) {
+            let home = latest.claim.as_ref().map(|claim| claim.home.clone()).unwrap_or_default();
+            let log = logs.entry(home.clone()).or_insert_with(|| tail(&state.path().join(&home)));
+            status.stages = running_stages(log, label);
+        }
+    } else if let Some((line, run)) = planned {
+        (status.run, status.reason) = (Some(*run), Some(line.why.clone()));
+        if line.decision == CANNOT {
+            (status.state, urgency) = (CANNOT.to_owned(), 6);
+        }
+    }
+    (urgency, status)
+}
+
+fn fill(status: &mut CaseStatus, latest: &Attempt) {
+    status.attempt = latest.number;
+    if let Some(claim) = &latest.claim {
+        (status.run, status.since) = (Some(claim.run), Some(claim.since.clone()));
+        status.reason = Some(claim.why.clone());
+    }
+    if let Some(end) = &latest.end {
+        (status.run, status.since, status.seconds) =
+            (Some(end.run), Some(end.until.clone()), Some(end.seconds));
+        status.reason.clone_from(&end.reason);
+    }
+}

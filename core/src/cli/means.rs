@@ -1,0 +1,105 @@
+//! What a run works with: device, threads, memory, cache.
+
+use super::cache::open_store;
+use super::stop::Stop;
+use super::{Failure, WorkflowArgs};
+use crate::batch::{Submission, machine};
+use crate::plan::Graph;
+use crate::record::{FORMAT, Process};
+use crate::registry::Registry;
+use crate::runner::{self, Keeping, RunOptions};
+use crate::site::Site;
+use crate::store::{Memo, NodeKeys};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// MiB of a GiB.
+const MIB_OF_GIB: f64 = 1024.0;
+/// Share of the memory that is there which a run plans with unless told otherwise: files that are read need some, too.
+const SHARE_OF_MEMORY: f64 = 0.85;
+
+/// What a run works with. Nothing of it changes a result.
+#[derive(Debug, Args)]
+pub(super) struct MeansArgs {
+    /// Device of stages that name none: `auto`, `cpu`, `cuda:0` …
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    /// Threads that may work at a time [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Memory to plan with [default: most of what is free]
+    #[arg(long, value_name = "GIB")]
+    memory: Option<f64>,
+    /// Where results of stages are kept for later runs [default: the site's, or ~/.cache/neuroloom/store]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    cache: Option<PathBuf>,
+    /// Compute everything, and keep nothing
+    #[arg(long)]
+    no_cache: bool,
+}
+
+impl MeansArgs {
+    /// What the machine gives: arguments first, then the site, then all there is.
+    pub(super) fn options(&self, site: &Site, stop: &Stop, keeping: Keeping) -> RunOptions {
+        let defaults = RunOptions::default();
+        RunOptions {
+            cores: self.threads.map(usize::from).or(site.run.threads).unwrap_or(defaults.cores),
+            memory_mib: self.memory_mib(site),
+            device: self.device.clone().or_else(|| site.run.device.clone()).unwrap_or(defaults.device),
+            scratch_root: site.run.scratch.clone().unwrap_or(defaults.scratch_root),
+            cancel: Arc::clone(&stop.any),
+            site: site.plugin.clone(),
+            keeping: Some(keeping),
+            ..defaults
+        }
+    }
+
+    /// What earlier runs left, and what identifies it.
+    pub(super) fn keeping(
+        &self,
+        site: &Site,
+        graph: &Graph,
+        registry: &Registry,
+    ) -> Result<Keeping, Failure> {
+        let store = if self.no_cache { None } else { Some(open_store(site, self.cache.as_deref())?) };
+        let memo = store.as_ref().map_or_else(Memo::in_memory, Memo::beside);
+        let keys = NodeKeys::new(graph, registry, &memo, &site.plugin)?;
+        Ok(Keeping { keys: Arc::new(keys), memo: Arc::new(memo), store: store.map(Arc::new) })
+    }
+
+    /// What was asked for, as a run's folder keeps it.
+    pub(super) fn submission(
+        &self,
+        command: &str,
+        workflow: &WorkflowArgs,
+        cohort: Option<&Path>,
+        graph: &Graph,
+        registry: &Registry,
+    ) -> Submission {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Submission {
+            format: FORMAT,
+            command: command.to_owned(),
+            workflow: absolute(&workflow.workflow),
+            name: graph.name.clone(),
+            digest: graph.digest.clone(),
+            operators: workflow.operators.clone(),
+            settings: workflow.set.clone(),
+            cohort: cohort.map(absolute),
+            device: self.device.clone(),
+            arguments: std::env::args().skip(1).collect(),
+            folder: std::env::current_dir().unwrap_or_default(),
+            provenance: runner::provenance(graph, registry),
+            process: Process::this().clone(),
+            since: crate::record::now(),
+        }
+    }
+
+    /// The memory to plan with.
+    fn memory_mib(&self, site: &Site) -> u64 {
+        let asked = self.memory.map(|gib| (gib * MIB_OF_GIB).max(1.0) as u64).or(site.run.memory_mib);
+        let most = || machine::available_mib().map(|mib| (mib as f64 * SHARE_OF_MEMORY) as u64);
+        asked.or_else(most).unwrap_or(u64::MAX)
+    }
+}

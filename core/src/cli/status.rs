@@ -1,0 +1,92 @@
+//! `neuroloom status`.
+
+use super::{Exit, Failure, Format, print, say, table};
+use crate::batch::{CaseStatus, RunStatus, Status};
+use clap::Args;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The output folder of `batch` or `run`
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+    /// List the cases that are done, too
+    #[arg(long)]
+    all: bool,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) fn status(args: &StatusArgs) -> Result<Exit, Failure> {
+    let status = Status::of(&args.out)?;
+    for odd in &status.odd {
+        say(&format!("warning: {}: {}", odd.path.display(), odd.reason));
+    }
+    match args.format {
+        Format::Json => print(&serde_json::to_string_pretty(&status)?),
+        Format::Text => print(&text(&status, args.all)),
+    }
+    Ok(Exit::Fine)
+}
+
+fn text(status: &Status, all: bool) -> String {
+    let counts: Vec<String> = status.counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let mut text = format!("{} cases: {}\n", status.cases.len(), counts.join(", "));
+    for run in &status.runs {
+        let _ = writeln!(text, "{}", run_line(run));
+    }
+    let shown = |case: &&CaseStatus| all || case.state != "done";
+    let mut rows = table::plain(&["case", "state", "attempt", "since", "stage", "why"]);
+    for case in status.cases.iter().filter(shown) {
+        let reason = case.reason.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+        let mut reason = shortened(reason);
+        if case.result && case.state != "done" {
+            reason.push_str(" (an earlier result is in place)");
+        }
+        rows.add_row([
+            case.case.as_str(),
+            case.state.as_str(),
+            &if case.attempt == 0 { "–".to_owned() } else { case.attempt.to_string() },
+            case.since.as_deref().unwrap_or("–"),
+            &case.stages.join(", "),
+            &reason,
+        ]);
+    }
+    if status.cases.iter().any(|case| shown(&case)) {
+        let _ = write!(text, "\n{rows}");
+    }
+    text
+}
+
+/// A reason that fits a table; `why` has the whole.
+fn shortened(reason: &str) -> String {
+    /// Characters of a reason.
+    const MOST: usize = 100;
+    if reason.chars().count() <= MOST {
+        return reason.to_owned();
+    }
+    format!("{}…", reason.chars().take(MOST).collect::<String>())
+}
+
+/// `run 7: batch of lesions, 2026-…, alive on node3 (process 4242), 1200 MiB, 5000 MiB left, heard at …`.
+fn run_line(run: &RunStatus) -> String {
+    let mut line = format!("run {}", run.run);
+    if let Some(submission) = &run.submission {
+        let _ = write!(line, ": {} of {}, {}", submission.command, submission.name, submission.since);
+        let process = &submission.process;
+        if run.alive {
+            let _ = write!(line, ", alive on {} (process {})", process.host, process.pid);
+        } else {
+            line.push_str(", ended");
+        }
+    }
+    if let Some(beat) = run.heartbeat.as_ref().filter(|_| run.alive) {
+        if let (Some(held), Some(left)) = (beat.resident_mib, beat.available_mib) {
+            let _ = write!(line, ", holds {held} MiB, {left} MiB left");
+        }
+        let _ = write!(line, ", heard {}", beat.at);
+    }
+    line
+}
