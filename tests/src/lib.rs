@@ -36,6 +36,8 @@ pub fn built() -> &'static Path {
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(root()).args(["build", "--release", "--quiet"]);
+        // `cargo test` sets what `.cargo/config.toml` says; found in the environment it would build the torch bindings anew.
+        cargo.env_remove("LIBTORCH");
         if root().join("third_party/libtorch").exists() {
             cargo.arg("--workspace");
         }
