@@ -4,6 +4,7 @@ mod batch;
 mod cache;
 mod check;
 mod cohort;
+mod compare;
 mod completions;
 mod doctor;
 mod graph;
@@ -99,6 +100,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Tell why a case stands as it does
     Why(why::WhyArgs),
+    /// Put two output folders side by side: lesions, Dice, volumes, tables
+    Compare(compare::CompareArgs),
     /// Find all faults of a workflow, or tell what each missing input costs
     Check(check::CheckArgs),
     /// Tell which cases of a cohort can run, how, and why not
@@ -157,6 +160,7 @@ pub fn main() -> ExitCode {
         Command::Batch(args) => batch::batch(&cli.common, &args),
         Command::Status(args) => status::status(&args),
         Command::Why(args) => why::why(&args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Check(args) => check::check(&cli.common, &args),
         Command::Plan(args) => plan::plan(&cli.common, &args),
         Command::Graph(args) => graph::graph(&cli.common, &args),

@@ -8,6 +8,7 @@ pub mod capability;
 pub mod case;
 pub mod catalogue;
 pub mod cli;
+pub mod compare;
 pub mod fault;
 pub mod graph;
 pub mod group;
