@@ -10,6 +10,7 @@ mod file;
 mod folder;
 mod lesions;
 mod measures;
+mod records;
 mod runs;
 mod summary;
 mod tables;
@@ -29,6 +30,7 @@ pub use words::{figures, headline, in_words};
 use crate::case::CaseLabel;
 use crate::fault::suggest;
 use folder::{CaseFiles, OutputFile, OutputFolder};
+use records::Recorded;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -132,6 +134,8 @@ pub struct FileComparison {
     pub output: String,
     /// The file, relative to the output folder.
     pub file: String,
+    /// Its name without case and extension, `space-orig_desc-lesions_dseg`.
+    pub name: String,
     /// What it holds.
     pub kind: FileKind,
     /// How the two relate.
@@ -154,6 +158,10 @@ pub struct CaseComparison {
     pub case: String,
     /// What became of it in each folder.
     pub state: Pair<CaseState>,
+    /// Why the latest attempt of each has no results, as far as records tell.
+    pub reason: Pair<Option<String>>,
+    /// What the results of the second hang on otherwise than those of the first, in sentences; none without records of both.
+    pub causes: Option<Vec<String>>,
     /// How the two relate, documents left aside: those tell of the run itself.
     pub verdict: Verdict,
     /// Its files, worst first.
@@ -187,17 +195,16 @@ pub fn compare(a: &Path, b: &Path, selection: &Selection) -> Result<Comparison, 
         return Err(CompareError::SameFolder { a: a.to_owned(), b: b.to_owned() });
     }
     let labels = select_cases(&folders, &selection.cases)?;
-    check_outputs(&folders, &selection.outputs)?;
-    let shared = |label: &&String| folders.a.has_results(label) && folders.b.has_results(label);
-    if !labels.iter().any(|label| shared(&label)) {
+    if !labels.iter().any(|label| folders.a.has_results(label) && folders.b.has_results(label)) {
         let count = |folder: &OutputFolder| labels.iter().filter(|label| folder.has_results(label)).count();
         return Err(CompareError::NothingInCommon { a: count(&folders.a), b: count(&folders.b) });
     }
     let mut cases: Vec<CaseComparison> = labels
         .iter()
-        .map(|label| compare_case(label, folders.a.case(label), folders.b.case(label), &selection.outputs))
+        .map(|label| compare_case(label, &folders, &selection.outputs))
         .filter(|case| selection.outputs.is_empty() || !case.files.is_empty())
         .collect();
+    check_outputs(&folders, &selection.outputs, &cases)?;
     // Stable: cases that are equally bad stay in the order of their labels.
     cases.sort_by(|one, other| summary::badness(other).total_cmp(&summary::badness(one)));
     Ok(Comparison {
@@ -209,25 +216,60 @@ pub fn compare(a: &Path, b: &Path, selection: &Selection) -> Result<Comparison, 
     })
 }
 
-/// Compares a case's files in two folders; `outputs` as in [`Selection`].
-pub(crate) fn compare_case(label: &str, a: &CaseFiles, b: &CaseFiles, outputs: &[String]) -> CaseComparison {
-    let names: BTreeSet<&String> = a.files.keys().chain(b.files.keys()).collect();
-    let reference = a.first_volume();
-    let mut files = Vec::new();
-    for name in names {
-        let wanted =
-            |file: &&OutputFile| outputs.is_empty() || outputs.iter().any(|name| file.is_called(name));
-        match (a.files.get(name).filter(wanted), b.files.get(name).filter(wanted)) {
-            (Some(a), Some(b)) => files.push(file::compare(a, b, reference)),
-            (Some(a), None) => files.push(file::alone(a, Verdict::OnlyA)),
-            (None, Some(b)) => files.push(file::alone(b, Verdict::OnlyB)),
-            (None, None) => {}
-        }
+/// Compares a case's files; `outputs` as in [`Selection`].
+fn compare_case(label: &str, folders: &Pair<OutputFolder>, outputs: &[String]) -> CaseComparison {
+    let files = Pair { a: folders.a.case(label), b: folders.b.case(label) };
+    let recorded =
+        Pair { a: Recorded::of(folders.a.root(), label), b: Recorded::of(folders.b.root(), label) };
+    let mut compared = compare_files(files, &recorded, outputs);
+    compared.sort_by(|one, other| summary::file_badness(other).total_cmp(&summary::file_badness(one)));
+    let state = files.map(|files| files.state);
+    CaseComparison {
+        case: label.to_owned(),
+        state,
+        causes: records::causes(Pair { a: &recorded.a, b: &recorded.b }),
+        reason: recorded.map(|recorded| recorded.reason),
+        verdict: summary::case_verdict(state, &compared),
+        files: compared,
     }
-    files.sort_by(|one, other| summary::file_badness(other).total_cmp(&summary::file_badness(one)));
-    let state = Pair { a: a.state, b: b.state };
-    let verdict = summary::case_verdict(state, &files);
-    CaseComparison { case: label.to_owned(), state, verdict, files }
+}
+
+fn compare_files(
+    files: Pair<&CaseFiles>,
+    recorded: &Pair<Recorded>,
+    outputs: &[String],
+) -> Vec<FileComparison> {
+    let keys: BTreeSet<&String> = files.a.files.keys().chain(files.b.files.keys()).collect();
+    let region = files.a.first_volume();
+    let named = |file: &OutputFile| {
+        let name = recorded.a.output_name(&file.relative).or_else(|| recorded.b.output_name(&file.relative));
+        name.unwrap_or(&file.name).to_owned()
+    };
+    let wanted = |file: &&OutputFile| {
+        outputs.is_empty() || outputs.iter().any(|name| is_called(&named(file), &file.name, name))
+    };
+    let mut compared = Vec::new();
+    for key in keys {
+        let comparison = match (files.a.files.get(key).filter(wanted), files.b.files.get(key).filter(wanted))
+        {
+            (Some(a), Some(b)) => FileComparison { output: named(a), ..file::compare(a, b, region) },
+            (Some(a), None) => FileComparison { output: named(a), ..file::alone(a, Verdict::OnlyA) },
+            (None, Some(b)) => FileComparison { output: named(b), ..file::alone(b, Verdict::OnlyB) },
+            (None, None) => continue,
+        };
+        compared.push(comparison);
+    }
+    compared
+}
+
+/// Whether a name on the command line means a file: its output's name, its own, entities of it, or the value of one.
+fn is_called(output: &str, name: &str, wanted: &str) -> bool {
+    let stem = name.rsplit('/').next().unwrap_or(name);
+    let value = |entity: &str| entity.split_once('-').is_some_and(|(_, value)| value == wanted);
+    output == wanted
+        || name == wanted
+        || format!("_{stem}_").contains(&format!("_{wanted}_"))
+        || stem.split('_').any(value)
 }
 
 fn select_cases(folders: &Pair<OutputFolder>, wanted: &[String]) -> Result<Vec<String>, CompareError> {
@@ -248,16 +290,19 @@ fn select_cases(folders: &Pair<OutputFolder>, wanted: &[String]) -> Result<Vec<S
     Ok(labels.into_iter().collect())
 }
 
-fn check_outputs(folders: &Pair<OutputFolder>, wanted: &[String]) -> Result<(), CompareError> {
-    let files = || folders.a.files().chain(folders.b.files());
-    for name in wanted {
-        if !files().any(|file| file.is_called(name)) {
-            let names: BTreeSet<&str> = files().map(|file| file.output.as_str()).collect();
-            let hint = suggest(name, "there is", &names.into_iter().collect::<Vec<_>>());
-            return Err(CompareError::Unknown { what: "output", name: name.clone(), hint });
-        }
-    }
-    Ok(())
+/// Looks whether each wanted name means some file.
+fn check_outputs(
+    folders: &Pair<OutputFolder>,
+    wanted: &[String],
+    cases: &[CaseComparison],
+) -> Result<(), CompareError> {
+    let compared = || cases.iter().flat_map(|case| &case.files);
+    let unknown = |name: &&String| !compared().any(|file| is_called(&file.output, &file.name, name));
+    let Some(name) = wanted.iter().find(unknown) else { return Ok(()) };
+    let files = folders.a.files().chain(folders.b.files());
+    let names: BTreeSet<&str> = files.map(|file| file.name.as_str()).collect();
+    let hint = suggest(name, "there is", &names.into_iter().collect::<Vec<_>>());
+    Err(CompareError::Unknown { what: "output", name: name.clone(), hint })
 }
 
 #[cfg(test)]

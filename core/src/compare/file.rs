@@ -32,7 +32,8 @@ pub(super) fn compare(a: &OutputFile, b: &OutputFile, region: Option<&OutputFile
 /// A file without a partner.
 pub(super) fn alone(file: &OutputFile, verdict: Verdict) -> FileComparison {
     FileComparison {
-        output: file.output.clone(),
+        output: file.name.clone(),
+        name: file.name.clone(),
         file: file.relative.clone(),
         kind: file.kind,
         verdict,
@@ -118,7 +119,7 @@ mod tests {
                 "gz" => FileKind::Mask,
                 _ => FileKind::Document,
             };
-            OutputFile { path, relative: name.to_owned(), output: name.to_owned(), kind }
+            OutputFile { path, relative: name.to_owned(), name: name.to_owned(), kind }
         };
         let (a, b) = (file("a", a), file("b", b));
         compare(&a, &b, None)

@@ -2,7 +2,7 @@
 
 use super::{CompareError, RunFacts, runs};
 use crate::case::CaseLabel;
-use crate::publish::STATE_FOLDER;
+use crate::record::StateFolder;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const INNER_DEPTH: usize = 3;
 pub enum CaseState {
     /// It has results.
     Published,
-    /// It failed, and has no results.
+    /// It was tried, and has no results.
     Failed,
     /// The folder does not know it.
     #[default]
@@ -94,21 +94,12 @@ pub(crate) struct OutputFile {
     /// Its path in the output folder.
     pub(super) relative: String,
     /// Its name without case and extension, `space-orig_desc-lesions_dseg`; behind the inner data set's, if it lies in one.
-    pub(super) output: String,
+    pub(super) name: String,
     /// What it holds.
     pub(super) kind: FileKind,
 }
 
 impl OutputFile {
-    /// Whether a name on the command line means this file: its whole name, entities of it, or the value of one.
-    pub(super) fn is_called(&self, name: &str) -> bool {
-        let value = |entity: &str| entity.split_once('-').is_some_and(|(_, value)| value == name);
-        let stem = self.output.rsplit('/').next().unwrap_or(&self.output);
-        self.output == name
-            || format!("_{stem}_").contains(&format!("_{name}_"))
-            || stem.split('_').any(value)
-    }
-
     /// Its JSON sidecar, whether or not there is one.
     pub(super) fn sidecar(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
@@ -146,7 +137,7 @@ impl OutputFolder {
         if !root.is_dir() {
             return Err(CompareError::NotAFolder { path: root.to_owned() });
         }
-        if !root.join(DESCRIPTION).is_file() && !root.join(STATE_FOLDER).is_dir() {
+        if !root.join(DESCRIPTION).is_file() && !StateFolder::of(root).path().is_dir() {
             return Err(CompareError::NotAnOutput { path: root.to_owned() });
         }
         let mut folder = Self { root: root.to_owned(), cases: BTreeMap::new() };
@@ -224,28 +215,28 @@ impl OutputFolder {
         if path.is_dir() {
             return entries(path)?.iter().try_for_each(|path| self.list_files(label, path, within));
         }
-        let name = file_name(path);
-        let (stem, extension) = split(&name);
+        let file_name = file_name(path);
+        let (stem, extension) = split(&file_name);
         if is_companion(path, stem, extension) {
             return Ok(());
         }
         let plain = stem.strip_prefix(label).and_then(|stem| stem.strip_prefix('_')).unwrap_or(stem);
         let relative = path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned();
-        let output = if label == GROUP { plain.to_owned() } else { format!("{within}{plain}") };
+        let name = if label == GROUP { plain.to_owned() } else { format!("{within}{plain}") };
         let kind = FileKind::of(stem, extension);
-        let key = if label == GROUP { relative.clone() } else { format!("{output}{extension}") };
-        let file = OutputFile { path: path.to_owned(), relative, output, kind };
+        let key = if label == GROUP { relative.clone() } else { format!("{name}{extension}") };
+        let file = OutputFile { path: path.to_owned(), relative, name, kind };
         let case = self.cases.entry(label.to_owned()).or_default();
         case.state = CaseState::Published;
         case.files.insert(key, file);
         Ok(())
     }
 
-    /// Cases that failed and never had results.
+    /// Cases that were tried and have no results: their pages or records lie in the state folder.
     fn list_failed(&mut self) -> Result<(), CompareError> {
-        let folder = self.root.join(STATE_FOLDER).join("failed");
-        if folder.is_dir() {
-            for path in entries(&folder)? {
+        let state = StateFolder::of(&self.root);
+        for folder in [state.failed(), state.cases()].iter().filter(|folder| folder.is_dir()) {
+            for path in entries(folder)? {
                 let case = self.cases.entry(file_name(&path)).or_default();
                 if case.state == CaseState::Missing {
                     case.state = CaseState::Failed;
@@ -320,7 +311,7 @@ mod tests {
             .iter()
             .map(|(label, case)| {
                 let outputs: Vec<_> =
-                    case.files.values().map(|f| format!("{} ({})", f.output, f.kind.name())).collect();
+                    case.files.values().map(|f| format!("{} ({})", f.name, f.kind.name())).collect();
                 format!("{label} {:?}: {}", case.state, outputs.join(", "))
             })
             .collect();
@@ -330,22 +321,5 @@ mod tests {
         sub-02_ses-a Published: T1w (image)
         sub-09 Failed: 
         ");
-    }
-
-    #[test]
-    fn an_output_is_called_by_its_name_or_parts_of_it() {
-        let file = |output: &str| OutputFile {
-            path: PathBuf::new(),
-            relative: String::new(),
-            output: output.to_owned(),
-            kind: FileKind::Labels,
-        };
-        let lesions = file("derivatives/truth/space-orig_desc-lesions_dseg");
-        for name in ["lesions", "dseg", "desc-lesions", "desc-lesions_dseg", &lesions.output.clone()] {
-            assert!(lesions.is_called(name), "{name}");
-        }
-        for name in ["lesion", "seg", "space", "", "desc-lesion"] {
-            assert!(!lesions.is_called(name), "{name}");
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::folder::OutputFolder;
 use super::measures::Pair;
-use super::{CaseComparison, FileComparison};
+use super::{CaseComparison, FileComparison, records};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +72,11 @@ pub(super) fn differences(folders: &Pair<OutputFolder>, cases: &[CaseComparison]
     };
     tell("workflow", &facts.a.workflow, &facts.b.workflow);
     tell("engine", &facts.a.engine, &facts.b.engine);
-    sentences.extend(in_sidecars(cases.iter().flat_map(|case| &case.files)));
+    if cases.iter().any(|case| case.causes.is_some()) {
+        sentences.extend(records::gather(cases.iter().filter_map(|case| case.causes.as_ref())));
+    } else {
+        sentences.extend(in_sidecars(cases.iter().flat_map(|case| &case.files)));
+    }
     sentences
 }
 
@@ -147,6 +151,7 @@ mod tests {
         );
         let file = FileComparison {
             output: "desc-lesions_dseg".to_owned(),
+            name: String::new(),
             file: String::new(),
             kind: FileKind::Labels,
             verdict: Verdict::Differs,

@@ -24,28 +24,28 @@ impl Out {
         std::fs::write(path, text).unwrap();
     }
 
-    fn volume(&self, case: &str, name: &str, volume: AnyVolume) {
+    fn volume(&self, case: &str, name: &str, volume: &AnyVolume) {
         let folder = self.path().join(case).join("anat");
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join(format!("{case}_{name}.nii.gz"));
-        nifti::write(path, &volume, &WriteOptions { description: String::new() }).unwrap();
+        nifti::write(path, volume, &WriteOptions { description: String::new() }).unwrap();
     }
 
     fn lesions(&self, case: &str, digits: &str) {
         let voxels: Vec<u32> = digits.chars().map(|digit| digit.to_digit(10).unwrap()).collect();
         let labels = Labels::new(row(voxels.len()), voxels).unwrap();
-        self.volume(case, "desc-lesions_dseg", AnyVolume::Labels(labels));
+        self.volume(case, "desc-lesions_dseg", &AnyVolume::Labels(labels));
     }
 
     /// A case with one file of each kind.
     fn case(&self, case: &str, lesions: &str, value: f32) {
         self.lesions(case, lesions);
         let mask = Mask::new(row(4), vec![1, 1, u8::from(value > 0.5), 0]).unwrap();
-        self.volume(case, "desc-brain_mask", AnyVolume::Mask(mask));
+        self.volume(case, "desc-brain_mask", &AnyVolume::Mask(mask));
         let score = Probability::new(row(4), vec![0.0, 0.5, value, 1.0]).unwrap();
-        self.volume(case, "probseg", AnyVolume::Probability(score));
+        self.volume(case, "probseg", &AnyVolume::Probability(score));
         let image = Image::new(row(4), vec![0.0, 100.0, value, 7.0]).unwrap();
-        self.volume(case, "T1w", AnyVolume::Image(image));
+        self.volume(case, "T1w", &AnyVolume::Image(image));
         let x = f64::from(value);
         self.write(
             &format!("{case}/anat/{case}_from-a_to-b_xfm.txt"),
@@ -162,7 +162,7 @@ fn another_grid_and_a_damaged_file_are_told_and_the_rest_is_compared() {
     let text = lines(&compared(&a, &b)).replace(&*b.path().to_string_lossy(), "B");
     insta::assert_snapshot!(text, @r"
     1 of 3 cases identical; desc-lesions_dseg differs in 2; 1 file cannot be read
-    sub-02 | desc-lesions_dseg | `B/sub-02/anat/sub-02_desc-lesions_dseg.nii.gz` holds 177 bytes where its header asks for 348
+    sub-02 | desc-lesions_dseg | the gzip data of `B/sub-02/anat/sub-02_desc-lesions_dseg.nii.gz` are damaged: incomplete deflate stream
     sub-01 | desc-lesions_dseg | other grid: 4x1x1 of 10x10x10 mm RAS and 6x1x1 of 10x10x10 mm RAS; 1 lesion, 2.000 and 2.000 ml
     ");
 }
@@ -204,4 +204,15 @@ fn what_cannot_be_compared_is_said() {
     assert!(matches!(compare(a.path(), &again), CompareError::SameFolder { .. }));
     assert!(matches!(compare(a.path(), &a.path().join("sub-01")), CompareError::NotAnOutput { .. }));
     assert!(matches!(compare(&a.path().join("none"), b.path()), CompareError::NotAFolder { .. }));
+}
+
+#[test]
+fn an_output_is_called_by_its_name_or_parts_of_it() {
+    let name = "derivatives/truth/space-orig_desc-lesions_dseg";
+    for wanted in ["truth", "lesions", "dseg", "desc-lesions", "desc-lesions_dseg", name] {
+        assert!(is_called("truth", name, wanted), "{wanted}");
+    }
+    for wanted in ["lesion", "seg", "space", "", "desc-lesion"] {
+        assert!(!is_called("truth", name, wanted), "{wanted}");
+    }
 }

@@ -57,18 +57,19 @@ fn many(count: usize, noun: &str) -> String {
 }
 
 /// Why a case has no results on one side.
-fn without(state: CaseState, side: &str) -> String {
+fn without(state: CaseState, reason: Option<&String>, side: &str) -> String {
+    let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     match state {
-        CaseState::Failed => format!("failed in {side}"),
-        _ => format!("not in {side}"),
+        CaseState::Failed => format!("failed in {side}{why}"),
+        _ => format!("not in {side}{why}"),
     }
 }
 
 /// The rows of a case that are worth a line: output and difference; empty if all is identical.
 pub fn in_words(case: &CaseComparison) -> Vec<(String, String)> {
     match case.verdict {
-        Verdict::OnlyA => vec![("all".to_owned(), without(case.state.b, "B"))],
-        Verdict::OnlyB => vec![("all".to_owned(), without(case.state.a, "A"))],
+        Verdict::OnlyA => vec![("all".to_owned(), without(case.state.b, case.reason.b.as_ref(), "B"))],
+        Verdict::OnlyB => vec![("all".to_owned(), without(case.state.a, case.reason.a.as_ref(), "A"))],
         Verdict::Neither => vec![("all".to_owned(), "failed in both".to_owned())],
         _ => {
             let differ = case.files.iter().filter(|file| file.verdict != Verdict::Identical);
