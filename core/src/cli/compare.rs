@@ -53,7 +53,7 @@ fn text(comparison: &Comparison) -> String {
     let Pair { a, b } = &comparison.runs;
     let _ = writeln!(text, "A  {}\nB  {}", run(a), run(b));
     if !comparison.runs_differ.is_empty() {
-        let _ = writeln!(text, "\nbetween the runs differ");
+        let _ = writeln!(text, "\nwhat differs between the runs");
         for sentence in &comparison.runs_differ {
             let _ = writeln!(text, "  {sentence}");
         }
@@ -86,12 +86,8 @@ fn outputs(comparison: &Comparison) -> String {
     let mut rows = table::plain(&["output", "kind", "same", "other", "over all cases"]);
     for output in &comparison.outputs {
         let same = output.identical + output.close;
-        let other = output.cases - same;
-        let figures = match (output.kind, other) {
-            (FileKind::Document, _) => String::new(),
-            _ => compare::figures(output),
-        };
-        rows.add_row([&output.output, output.kind.name(), &same.to_string(), &other.to_string(), &figures]);
+        let [same, other] = [same, output.cases - same].map(|count| count.to_string());
+        rows.add_row([&output.output, output.kind.name(), &same, &other, &compare::figures(output)]);
     }
     rows.to_string()
 }
@@ -99,7 +95,9 @@ fn outputs(comparison: &Comparison) -> String {
 /// Case, output and difference of all that is not identical; documents after all results.
 fn differences(comparison: &Comparison) -> Vec<[String; 3]> {
     let rows = comparison.cases.iter().flat_map(|case| {
-        compare::in_words(case).into_iter().map(|(output, words)| [case.case.clone(), output, words])
+        let words = compare::in_words(case).into_iter();
+        words.map(|(row, kind, words)| (kind == Some(FileKind::Document), [case.case.clone(), row, words]))
     });
-    rows.collect()
+    let (documents, results): (Vec<_>, Vec<_>) = rows.partition(|(is_document, _)| *is_document);
+    results.into_iter().chain(documents).map(|(_, row)| row).collect()
 }

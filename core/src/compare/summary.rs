@@ -60,7 +60,11 @@ pub struct OutputSummary {
     pub matched: Option<Pair<usize>>,
     /// Lesions without one.
     pub unmatched: Option<Pair<usize>>,
-    /// Largest difference: of voxels, of numbers in tables as a share of the larger, of transforms in mm.
+    /// Cells of all tables that both folders have.
+    pub cells: Option<usize>,
+    /// Of these, the ones that differ.
+    pub cells_differ: Option<usize>,
+    /// Largest difference of two voxels, of two numbers, or of two transforms in mm.
     pub largest: Option<f64>,
     /// The case that differs most; none if none does.
     pub worst_case: Option<String>,
@@ -215,6 +219,10 @@ fn summary(output: &str, kind: FileKind, files: &[(&str, &FileComparison)]) -> O
         lesions: measures().filter_map(|m| labels(m).map(|m| m.lesions)).reduce(add),
         matched: measures().filter_map(|m| labels(m)?.matched).reduce(add),
         unmatched: measures().filter_map(|m| labels(m)?.unmatched).reduce(add),
+        cells: measures().filter_map(|m| Some(table(m)?.cells)).reduce(|one, other| one + other),
+        cells_differ: measures()
+            .filter_map(|m| Some(table(m)?.cells_differ))
+            .reduce(|one, other| one + other),
         largest: measures().filter_map(largest).reduce(f64::max),
         worst_case: worst.filter(|(_, file)| file_badness(file) > 0.0).map(|(case, _)| (*case).to_owned()),
     }
@@ -227,6 +235,13 @@ fn add<T: std::ops::Add<Output = T>>(one: Pair<T>, other: Pair<T>) -> Pair<T> {
 const fn labels(measures: &Measures) -> Option<&super::LabelMeasures> {
     match measures {
         Measures::Labels(measures) => Some(measures),
+        _ => None,
+    }
+}
+
+const fn table(measures: &Measures) -> Option<&super::TableMeasures> {
+    match measures {
+        Measures::Table(measures) => Some(measures),
         _ => None,
     }
 }
@@ -252,8 +267,7 @@ fn largest(measures: &Measures) -> Option<f64> {
         Measures::Image(m) => m.difference.as_ref().map(|d| d.largest),
         Measures::Probability(m) => m.image.difference.as_ref().map(|d| d.largest),
         Measures::Transform(m) => Some(m.largest_displacement_mm),
-        Measures::Table(m) => m.largest.as_ref().map(|l| l.relative),
-        Measures::Number(m) => Some(super::tables::relative(m.value.a, m.value.b)),
+        Measures::Number(m) => Some((m.value.a - m.value.b).abs()),
         _ => None,
     }
 }

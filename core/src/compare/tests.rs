@@ -72,7 +72,7 @@ fn lines(comparison: &Comparison) -> String {
     let mut lines = vec![headline(comparison)];
     for case in &comparison.cases {
         lines.extend(
-            in_words(case).iter().map(|(output, words)| format!("{} | {output} | {words}", case.case)),
+            in_words(case).iter().map(|(output, _, words)| format!("{} | {output} | {words}", case.case)),
         );
     }
     lines.join("\n")
@@ -163,7 +163,7 @@ fn another_grid_and_a_damaged_file_are_told_and_the_rest_is_compared() {
     insta::assert_snapshot!(text, @r"
     1 of 3 cases identical; desc-lesions_dseg differs in 2; 1 file cannot be read
     sub-02 | desc-lesions_dseg | the gzip data of `B/sub-02/anat/sub-02_desc-lesions_dseg.nii.gz` are damaged: incomplete deflate stream
-    sub-01 | desc-lesions_dseg | other grid: 4x1x1 of 10x10x10 mm RAS and 6x1x1 of 10x10x10 mm RAS; 1 lesion, 2.000 and 2.000 ml
+    sub-01 | desc-lesions_dseg | other grid: 4x1x1 of 10x10x10 mm RAS and 6x1x1 of 10x10x10 mm RAS; 1 and 1 lesion, 2.000 and 2.000 ml
     ");
 }
 

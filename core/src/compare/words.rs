@@ -65,15 +65,16 @@ fn without(state: CaseState, reason: Option<&String>, side: &str) -> String {
     }
 }
 
-/// The rows of a case that are worth a line: output and difference; empty if all is identical.
-pub fn in_words(case: &CaseComparison) -> Vec<(String, String)> {
+/// The rows of a case that are worth a line: output, kind and difference; empty if all is identical.
+pub fn in_words(case: &CaseComparison) -> Vec<(String, Option<FileKind>, String)> {
+    let whole = |words| vec![("all".to_owned(), None, words)];
     match case.verdict {
-        Verdict::OnlyA => vec![("all".to_owned(), without(case.state.b, case.reason.b.as_ref(), "B"))],
-        Verdict::OnlyB => vec![("all".to_owned(), without(case.state.a, case.reason.a.as_ref(), "A"))],
-        Verdict::Neither => vec![("all".to_owned(), "failed in both".to_owned())],
+        Verdict::OnlyA => whole(without(case.state.b, case.reason.b.as_ref(), "B")),
+        Verdict::OnlyB => whole(without(case.state.a, case.reason.a.as_ref(), "A")),
+        Verdict::Neither => whole("failed in both".to_owned()),
         _ => {
             let differ = case.files.iter().filter(|file| file.verdict != Verdict::Identical);
-            differ.map(|file| (file.output.clone(), difference(file))).collect()
+            differ.map(|file| (file.output.clone(), Some(file.kind), difference(file))).collect()
         }
     }
 }
@@ -115,11 +116,7 @@ fn measured(measures: &Measures) -> String {
 }
 
 fn labels(m: &super::LabelMeasures) -> String {
-    let counts = if m.lesions.a == m.lesions.b {
-        many(m.lesions.a, "lesion")
-    } else {
-        format!("{} and {}", m.lesions.a, many(m.lesions.b, "lesion"))
-    };
+    let counts = format!("{} and {}", m.lesions.a, many(m.lesions.b, "lesion"));
     let (Some(unmatched), Some(dice)) = (m.unmatched, m.dice) else {
         return format!("{}; {counts}, {}", other_grid(&m.grid), ml(m.volume_ml));
     };
@@ -181,8 +178,11 @@ fn ratio(ratio: f64) -> String {
 }
 
 fn ml(volumes: Pair<f64>) -> String {
-    let text = |ml: f64| if ml < 10.0 { format!("{ml:.3}") } else { format!("{ml:.1}") };
-    format!("{} and {} ml", text(volumes.a), text(volumes.b))
+    format!("{} and {} ml", volume_text(volumes.a), volume_text(volumes.b))
+}
+
+fn volume_text(ml: f64) -> String {
+    if ml < 10.0 { format!("{ml:.3}") } else { format!("{ml:.1}") }
 }
 
 /// A number with about three digits that matter.
@@ -197,11 +197,16 @@ fn digits(number: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// What an output's figures over all cases come to.
+/// What an output's figures over all cases come to; of documents there are none.
 pub fn figures(output: &OutputSummary) -> String {
     let mut parts = Vec::new();
+    if output.identical == output.cases {
+        parts.extend(output.lesions.map(|lesions| many(lesions.a, "lesion")));
+        parts.extend(output.volume_ml.map(|volume| format!("{} ml", volume_text(volume.a))));
+        return parts.join(", ");
+    }
     if let (Some(mean), Some(lowest)) = (output.mean_dice, output.lowest_dice) {
-        parts.push(format!("Dice {} on average, {} at least", ratio(mean), ratio(lowest)));
+        parts.push(format!("Dice {} on average, lowest {}", ratio(mean), ratio(lowest)));
     }
     if let Some(lesions) = output.lesions {
         parts.push(format!("{} and {}", lesions.a, many(lesions.b, "lesion")));
@@ -210,12 +215,13 @@ pub fn figures(output: &OutputSummary) -> String {
         parts.push(format!("{} only in A, {} only in B", unmatched.a, unmatched.b));
     }
     parts.extend(output.volume_ml.map(ml));
-    if let Some(largest) = output.largest {
-        parts.push(match output.kind {
-            FileKind::Transform => format!("up to {} mm", digits(largest)),
-            FileKind::Table | FileKind::Text => format!("up to {} %", digits(100.0 * largest)),
-            _ => format!("up to {}", digits(largest)),
-        });
+    if let (Some(cells), Some(differ)) = (output.cells, output.cells_differ) {
+        parts.push(format!("{differ} of {} differ", many(cells, "cell")));
+    }
+    match (output.kind, output.largest) {
+        (FileKind::Transform, Some(largest)) => parts.push(format!("up to {} mm", digits(largest))),
+        (_, Some(largest)) => parts.push(format!("up to {}", digits(largest))),
+        _ => {}
     }
     parts.join("; ")
 }
