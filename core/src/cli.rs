@@ -13,6 +13,7 @@ mod means;
 mod plan;
 mod plugins;
 mod progress;
+mod replay;
 mod run;
 mod schema;
 mod status;
@@ -102,6 +103,8 @@ enum Command {
     Why(why::WhyArgs),
     /// Put two output folders side by side: lesions, Dice, volumes, tables
     Compare(compare::CompareArgs),
+    /// Make a published result again from its record, and compare it voxel by voxel
+    Replay(replay::ReplayArgs),
     /// Find all faults of a workflow, or tell what each missing input costs
     Check(check::CheckArgs),
     /// Tell which cases of a cohort can run, how, and why not
@@ -161,6 +164,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(&args),
         Command::Why(args) => why::why(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Replay(args) => replay::replay(&cli.common, &args),
         Command::Check(args) => check::check(&cli.common, &args),
         Command::Plan(args) => plan::plan(&cli.common, &args),
         Command::Graph(args) => graph::graph(&cli.common, &args),

@@ -272,6 +272,11 @@ fn is_called(output: &str, name: &str, wanted: &str) -> bool {
         || stem.split('_').any(value)
 }
 
+/// The JSON sidecar of a published file; null without one.
+pub(crate) fn sidecar(path: &Path) -> serde_json::Value {
+    runs::json(&folder::sidecar(path))
+}
+
 fn select_cases(folders: &Pair<OutputFolder>, wanted: &[String]) -> Result<Vec<String>, CompareError> {
     let all: BTreeSet<&String> = folders.a.labels().chain(folders.b.labels()).collect();
     if wanted.is_empty() {

@@ -19,6 +19,7 @@ pub mod publish;
 pub mod record;
 pub mod registry;
 pub mod render;
+pub mod replay;
 pub mod runner;
 pub mod schema;
 pub mod site;

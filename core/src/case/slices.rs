@@ -64,6 +64,14 @@ impl Slices {
         serde_json::json!({ "spacing_mm": self.spacing_mm, "orientation": String::from(self.orientation) })
     }
 
+    /// Slices in a folder, under what a record says was [assumed](Self::assumed); none if it says no such thing.
+    pub fn assuming(folder: &std::path::Path, assumed: &str) -> Option<Self> {
+        let assumed: serde_json::Value = serde_json::from_str(assumed).ok()?;
+        let spacing_mm = serde_json::from_value(assumed.get("spacing_mm")?.clone()).ok()?;
+        let orientation = serde_json::from_value(assumed.get("orientation")?.clone()).ok()?;
+        Some(Self { folder: folder.to_owned(), spacing_mm, orientation })
+    }
+
     /// The PNG files, in the order of the numbers in their names.
     ///
     /// # Errors

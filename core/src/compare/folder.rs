@@ -102,9 +102,14 @@ pub(crate) struct OutputFile {
 impl OutputFile {
     /// Its JSON sidecar, whether or not there is one.
     pub(super) fn sidecar(&self) -> PathBuf {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        self.path.with_file_name(format!("{}.json", split(&name).0))
+        sidecar(&self.path)
     }
+}
+
+/// Where the JSON sidecar of a file is.
+pub(super) fn sidecar(path: &Path) -> PathBuf {
+    let name = file_name(path);
+    path.with_file_name(format!("{}.json", split(&name).0))
 }
 
 /// A case's files.

@@ -33,7 +33,8 @@ pub struct SidecarChange {
     pub value: Pair<Json>,
 }
 
-fn json(path: &Path) -> Json {
+/// What a JSON file holds; null if it cannot be read.
+pub(super) fn json(path: &Path) -> Json {
     let bytes = std::fs::read(path).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
