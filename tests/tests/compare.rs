@@ -1,23 +1,27 @@
 //! `neuroloom compare` on two runs of one patient.
 
-use neuroloom_tests::scene::{main_workflow, scratch};
+use neuroloom_tests::scene::{scratch, sequence};
 use neuroloom_tests::{Finished, finish, neuroloom};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Two runs with one setting changed: the lowest score of a lesion's voxels.
+/// The brain of a small head, found with this threshold.
+fn run(name: &str, threshold: &str, more: &[&str]) -> PathBuf {
+    let out = scratch().join(name);
+    let mut command = neuroloom();
+    command.args(["run", "workflows/brain-extraction.toml", "--input"]);
+    command.arg(format!("head={}", sequence("t1_pre").display())).arg("--out").arg(&out);
+    command.args(["--set", &format!("brain.settings.fractional_threshold={threshold}")]).args(more);
+    let run = finish(&mut command);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    out
+}
+
+/// Two runs with one setting changed.
 fn two_runs() -> &'static [PathBuf; 2] {
     static RUNS: OnceLock<[PathBuf; 2]> = OnceLock::new();
-    RUNS.get_or_init(|| {
-        ["0.5", "0.45"].map(|threshold| {
-            let out = scratch().join(format!("threshold_{threshold}"));
-            let set = format!("filter.settings.threshold={threshold}");
-            let run = finish(main_workflow(&["bravo", "t1_pre"], &out).args(["--set", &set]));
-            assert_eq!(run.code, Some(0), "{}", run.stderr);
-            out
-        })
-    })
+    RUNS.get_or_init(|| [run("wide", "0.4", &[]), run("narrow", "0.6", &[])])
 }
 
 fn compare(a: &Path, b: &Path, more: &[&str]) -> Finished {
@@ -31,56 +35,41 @@ fn json(a: &Path, b: &Path, more: &[&str]) -> Value {
 }
 
 #[test]
-fn a_lower_threshold_changes_lesions_and_tables_and_nothing_before_them() {
+fn a_higher_threshold_makes_a_smaller_mask() {
     let [a, b] = two_runs();
     let answer = json(a, b, &[]);
     assert_eq!((&answer["counts"]["compared"], &answer["counts"]["differ"]), (&1.into(), &1.into()));
     let case = &answer["cases"][0];
     assert_eq!((case["case"].as_str(), case["verdict"].as_str()), (Some("sub-demo"), Some("differs")));
-    let verdict = |name: &str| {
-        let files = case["files"].as_array().unwrap();
-        let file = files.iter().find(|file| file["name"] == name);
-        file.unwrap_or_else(|| panic!("no {name} in {case}"))["verdict"].as_str().unwrap().to_owned()
-    };
-    for same in [
-        "space-orig_label-lesion_probseg",
-        "space-orig_desc-brain_mask",
-        "from-bravo_to-t1pre_mode-image_xfm",
-    ] {
-        assert_eq!(verdict(same), "identical", "{same}");
-    }
-    for other in ["space-orig_desc-lesions_dseg", "desc-measured_lesions", "report"] {
-        assert_eq!(verdict(other), "differs", "{other}");
-    }
-    let lesions = &case["files"][0];
-    assert_eq!(lesions["kind"], "labels", "lesions come first");
-    let volume = |side: &str| lesions["measures"]["volume_ml"][side].as_f64().unwrap();
-    assert!(volume("b") > volume("a"), "a lower threshold takes more voxels");
-    assert!((0.1..1.0).contains(&lesions["measures"]["dice"].as_f64().unwrap()));
+    let mask = &case["files"][0];
+    assert_eq!(
+        (mask["kind"].as_str(), mask["name"].as_str()),
+        (Some("mask"), Some("space-orig_desc-brain_mask"))
+    );
+    let volume = |side: &str| mask["measures"]["volume_ml"][side].as_f64().unwrap();
+    assert!(volume("b") < volume("a"), "{mask}");
+    let dice = mask["measures"]["dice"].as_f64().unwrap();
+    assert!((0.5..1.0).contains(&dice), "{dice}");
     let told = answer["runs_differ"].to_string();
-    assert!(told.contains("hreshold") && told.contains("0.45"), "{told}");
+    assert!(told.contains("workflow: brain-extraction 1.0.0"), "{told}");
 }
 
 #[test]
 fn people_read_what_matters_first() {
     let [a, b] = two_runs();
-    let run = compare(a, b, &["--output", "lesions", "mask"]);
+    let run = compare(a, b, &["--output", "mask"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let first = run.stdout.lines().next().unwrap();
-    assert!(first.starts_with("the case is not identical; "), "{first}");
-    assert!(first.contains("differs in 1"), "{first}");
+    assert_eq!(first, "the case is not identical; mask differs in 1");
     assert!(run.stdout.contains("Dice 0."), "{}", run.stdout);
-    assert!(!run.stdout.contains("probseg"), "only what was asked for: {}", run.stdout);
+    assert!(!run.stdout.contains("desc-brain_T1w"), "only what was asked for: {}", run.stdout);
     assert_eq!(compare(a, b, &["--exit-code"]).code, Some(1), "as for `diff`, when asked for");
 }
 
 #[test]
 fn a_run_again_is_identical() {
     let [a, _] = two_runs();
-    let again = scratch().join("again");
-    let set = "filter.settings.threshold=0.5";
-    let run = finish(main_workflow(&["bravo", "t1_pre"], &again).args(["--set", set, "--threads", "1"]));
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let again = run("again", "0.4", &["--threads", "1"]);
     let run = compare(a, &again, &["--exit-code"]);
     assert_eq!(run.code, Some(0), "{}\n{}", run.stdout, run.stderr);
     assert!(run.stdout.starts_with("the case is identical\n"), "{}", run.stdout);
@@ -94,7 +83,7 @@ fn what_cannot_be_compared_is_refused_with_a_way_out() {
         (compare(a, &a.join("sub-demo"), &[]), "is no output folder"),
         (compare(a, &a.join("nowhere"), &[]), "is no folder"),
         (compare(a, b, &["--case", "sub-dem"]), "did you mean `sub-demo`?"),
-        (compare(a, b, &["--output", "lesion"]), "output `lesion` is in neither folder"),
+        (compare(a, b, &["--output", "masks"]), "output `masks` is in neither folder"),
     ];
     for (run, words) in refusals {
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{words}");
