@@ -25,7 +25,7 @@ pub use measures::{
 };
 pub use runs::{RunFacts, SidecarChange};
 pub use summary::{Counts, OutputSummary};
-pub use words::{figures, headline, in_words};
+pub use words::{figures, headline, in_words, many};
 
 use crate::case::CaseLabel;
 use crate::fault::suggest;

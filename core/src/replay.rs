@@ -4,14 +4,14 @@
 //! and the plugins held. All of that is looked at first: a result is made again from the same things or not at all, unless
 //! the caller wants it anyway. Nothing is taken from a cache, and the output folder is only read.
 
-use crate::batch::{Session, Start, Submission, Task};
+use crate::batch::{Finished, Session, Start, Submission, Task};
 use crate::case::{BadLabel, CaseLabel, Slices};
 use crate::compare::{self, CaseComparison, CompareError, FileComparison, Selection, Verdict};
 use crate::plan::{Graph, Plan};
 use crate::publish::PublishError;
-use crate::record::{Attempts, Claimed, End, Ending, InputEntry, Liveness, RecordError, State, StateFolder};
+use crate::record::{Attempts, End, Ending, InputEntry, Liveness, RecordError, State, StateFolder};
 use crate::registry::Registry;
-use crate::runner::{self, CaseInput, CaseJob, RunOptions, StageState};
+use crate::runner::{self, CaseInput, CaseJob, CaseResult, RunOptions, StageState};
 use crate::store::{Digest, Memo, NodeKeys};
 use sdk::{Kind, Value};
 use serde::Serialize;
@@ -103,6 +103,8 @@ pub struct Outcome {
     pub altered: Vec<String>,
     /// What is not as it was when the result was made.
     pub changed: Vec<String>,
+    /// The first stage that delivered something else than recorded; none if none did or the record does not tell.
+    pub first_stage: Option<String>,
     /// Every output.
     pub comparison: CaseComparison,
 }
@@ -255,6 +257,7 @@ pub fn rerun(
         inputs: &mut files.iter().map(PathBuf::as_path),
         keep_replaced: 0,
         submission: &recorded.submission,
+        keeping: options.keeping.as_ref(),
     })?;
     let label = recorded.label.to_string();
     let plan = Arc::new(plan);
@@ -265,26 +268,33 @@ pub fn rerun(
         why: "replay".to_owned(),
         fingerprint: recorded.end.fingerprint,
     };
-    let claimed = session.claim(&Attempts::of_case(session.state(), &label), task)?;
-    debug_assert_ne!(claimed, Claimed::Taken, "the folder is this process's alone");
-    let job = CaseJob { label, inputs, plan: (*plan).clone() };
+    // Nobody else knows the folder, so the claim is had.
+    session.claim(&Attempts::of_case(session.state(), &label), task)?;
+    let job = CaseJob { label, inputs, plan, memory_mib: 0 };
     let outcome = Mutex::new(Err(ReplayError::Stopped));
-    runner::run(graph, registry, options, vec![job], &mut |result| {
-        let finished = session.finish(graph, &result);
-        let failed = result.records.iter().find(|record| record.state == StageState::Failed);
-        let made = match (finished.error, finished.ending, failed) {
-            (Some(error), _, _) => Err(error.into()),
-            (None, Some(Ending::Ok), _) => Ok(()),
-            (None, Some(Ending::Failed), Some(record)) => {
-                let reason = record.reason.clone().unwrap_or_default();
-                Err(ReplayError::Failed { reason: format!("stage `{}`: {reason}", record.place()) })
-            }
-            _ => Err(ReplayError::Stopped),
-        };
+    runner::run(graph, registry, options, &mut std::iter::once(job), &|result| {
+        let made = made(&result, session.finish(graph, &result));
         *outcome.lock().unwrap_or_else(PoisonError::into_inner) = made;
     });
-    session.close();
+    session.release();
     outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a case was made again, and if not, why.
+fn made(result: &CaseResult, finished: Finished) -> Result<(), ReplayError> {
+    if let Some(error) = finished.error {
+        return Err(error.into());
+    }
+    let failed = result.records.iter().find(|record| record.state == StageState::Failed);
+    match (finished.ending, failed, &result.changed) {
+        (Some(Ending::Ok), ..) => Ok(()),
+        (Some(Ending::Failed), Some(record), _) => {
+            let reason = record.reason.clone().unwrap_or_default();
+            Err(ReplayError::Failed { reason: format!("stage `{}`: {reason}", record.place()) })
+        }
+        (_, _, Some(changed)) => Err(ReplayError::Failed { reason: changed.clone() }),
+        _ => Err(ReplayError::Stopped),
+    }
 }
 
 fn file(input: &CaseInput) -> Option<PathBuf> {
@@ -315,8 +325,30 @@ pub fn judge(recorded: &Recorded, scratch: &Path, changed: Vec<String>) -> Resul
     } else {
         Verdict::Differs
     };
+    let again = Attempts::of_case(&StateFolder::of(scratch), &label);
+    let first_stage = again.latest_ok().and_then(|(_, again)| first_difference(&recorded.end, again));
     let (attempt, altered) = (recorded.attempt, altered(recorded));
-    Ok(Outcome { case: label, attempt, verdict, outputs, identical, close, altered, changed, comparison })
+    Ok(Outcome {
+        case: label,
+        attempt,
+        verdict,
+        outputs,
+        identical,
+        close,
+        altered,
+        changed,
+        first_stage,
+        comparison,
+    })
+}
+
+/// The first stage, in the graph's order, that delivered something else.
+fn first_difference(before: &End, again: &End) -> Option<String> {
+    let other = again.stages.iter().find(|stage| {
+        let old = before.stages.iter().find(|old| old.stage == stage.stage && old.member == stage.member);
+        old.is_some_and(|old| !old.outputs.is_empty() && old.outputs != stage.outputs)
+    });
+    other.map(crate::record::StageEntry::place)
 }
 
 /// Whether the sidecar of some output names a model: only then is rounding to be expected, as networks may run on other devices.

@@ -13,9 +13,10 @@ struct Scene {
 impl Scene {
     fn new(name: &str) -> Self {
         let folder = scratch().join(name);
-        std::fs::create_dir_all(folder.join("scratch")).unwrap();
-        std::fs::copy(root().join("workflows/brain-extraction.toml"), folder.join("workflow.toml")).unwrap();
-        std::fs::copy(sequence("t1_pre"), folder.join("sub-demo_T1w.nii.gz")).unwrap();
+        std::fs::create_dir_all(folder.join("scratch")).expect("the target folder is writable");
+        let copy = |from: &Path, to: &str| std::fs::copy(from, folder.join(to)).expect("a file is copied");
+        copy(&root().join("workflows/brain-extraction.toml"), "workflow.toml");
+        copy(&sequence("t1_pre"), "sub-demo_T1w.nii.gz");
         let scene = Self { folder };
         let mut command = neuroloom();
         command.arg("run").arg(scene.workflow()).arg("--out").arg(scene.out());

@@ -78,7 +78,8 @@ fn run(facts: &RunFacts) -> String {
     let workflow = facts.workflow.as_deref().unwrap_or("unknown workflow");
     let engine = facts.engine.as_ref().map(|version| format!(", neuroloom {version}")).unwrap_or_default();
     let failed = if facts.failed == 0 { String::new() } else { format!(", {} failed", facts.failed) };
-    format!("{}: {workflow}{engine}; {} cases{failed}", facts.folder.display(), facts.published)
+    let cases = compare::many(facts.published, "case");
+    format!("{}: {workflow}{engine}; {cases}{failed}", facts.folder.display())
 }
 
 /// Every output over all cases.

@@ -1,18 +1,19 @@
 //! `neuroloom replay`.
 
 use super::progress::Reporter;
+use super::stop::Stop;
 use super::{Common, Exit, Failure, Format, WorkflowArgs, load, open_site, print, say, table};
+use crate::batch::Stopped;
 use crate::compare::{self, Verdict};
 use crate::plan::Graph;
 use crate::registry::Registry;
 use crate::replay::{self, Outcome, Recorded, ReplayError};
-use crate::runner::RunOptions;
+use crate::runner::{Keeping, RunOptions};
 use crate::site::Site;
 use crate::store::{Memo, NodeKeys};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
@@ -50,10 +51,19 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<Exit, Failure
         Failure::new(format!("case `{}` cannot be made again:\n{}", recorded.label, reasons.join("\n")))
     })?;
     let scratch = scratch(args, &site)?;
-    let options = options(common, args, &site, &recorded)?;
+    let stop = Stop::install()?;
+    let mut options = options(common, args, &site, &recorded, &stop);
+    // Without a store: contents are digested, and nothing is taken from earlier runs.
+    options.keeping = Some(Keeping { keys: Arc::new(keys), memo: Arc::new(memo), store: None });
     let (graph, registry) = (Arc::new(graph), Arc::new(registry));
-    replay::rerun(&recorded, (&graph, &registry), (inputs, plan), &options, scratch.path())
-        .map_err(refused)?;
+    let made = replay::rerun(&recorded, (&graph, &registry), (inputs, plan), &options, scratch.path());
+    match (made, stop.stopped()) {
+        (Err(ReplayError::Stopped), Some(by)) => {
+            say("interrupted: nothing was compared");
+            return Ok(if by == Stopped::Terminated { Exit::Interrupted } else { Exit::CtrlC });
+        }
+        (made, _) => made?,
+    }
     let outcome = replay::judge(&recorded, scratch.path(), changed)?;
     match args.format {
         Format::Json => print(&format!("{:#}", serde_json::to_value(&outcome)?)),
@@ -108,41 +118,24 @@ fn scratch(args: &ReplayArgs, site: &Site) -> Result<tempfile::TempDir, Failure>
     })
 }
 
-fn options(
-    common: &Common,
-    args: &ReplayArgs,
-    site: &Site,
-    recorded: &Recorded,
-) -> Result<RunOptions, Failure> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+fn options(common: &Common, args: &ReplayArgs, site: &Site, recorded: &Recorded, stop: &Stop) -> RunOptions {
     let reporter = Reporter::new(common.log_format);
     let defaults = RunOptions::default();
-    let cancel = Arc::<AtomicBool>::default();
-    signal_hook::flag::register_conditional_shutdown(SIGINT, Exit::CtrlC as i32, Arc::clone(&cancel))?;
-    signal_hook::flag::register(SIGINT, Arc::clone(&cancel))?;
-    signal_hook::flag::register(SIGTERM, Arc::clone(&cancel))?;
     let device = recorded.submission.device.clone().or_else(|| site.run.device.clone());
-    Ok(RunOptions {
+    RunOptions {
         cores: args.threads.map(usize::from).or(site.run.threads).unwrap_or(defaults.cores),
         memory_mib: site.run.memory_mib.unwrap_or(defaults.memory_mib),
         device: device.unwrap_or_else(|| defaults.device.clone()),
         scratch_root: scratch_root(args, site, &defaults.scratch_root),
-        cancel,
+        cancel: Arc::clone(&stop.any),
         site: site.plugin.clone(),
         events: Arc::new(move |event| reporter.show(event)),
         ..defaults
-    })
+    }
 }
 
 fn scratch_root(args: &ReplayArgs, site: &Site, default: &Path) -> PathBuf {
     args.scratch.clone().or_else(|| site.run.scratch.clone()).unwrap_or_else(|| default.to_owned())
-}
-
-fn refused(error: ReplayError) -> Failure {
-    match error {
-        ReplayError::Stopped => Failure("interrupted: nothing was compared".to_owned()),
-        error => Failure::new(error),
-    }
 }
 
 fn text(outcome: &Outcome) -> String {
@@ -155,6 +148,8 @@ fn text(outcome: &Outcome) -> String {
         _ => format!("differs: {} of {outputs} outputs", outputs - identical),
     }];
     lines.extend(outcome.altered.iter().map(|altered| format!("note: {altered}")));
+    let first = outcome.first_stage.as_ref();
+    lines.extend(first.map(|stage| format!("the first stage that delivered something else: `{stage}`")));
     let rows = compare::in_words(&outcome.comparison);
     if !rows.is_empty() {
         let mut shown = table::plain(&["output", "difference (A published, B made again)"]);

@@ -98,15 +98,21 @@ fn missing(of: &Tsv, other: &Tsv) -> Vec<String> {
 }
 
 /// Rows that both have, each with its name and its place in each table, and the column they are matched by.
+///
+/// The first column names rows if it has no doubles and at least half of the shorter table's names are in the other: measured
+/// numbers in a first column name nothing.
 fn match_rows(a: &Tsv, b: &Tsv) -> (Vec<(String, usize, usize)>, Option<String>) {
-    let by_place = || (0..a.rows.len().min(b.rows.len())).map(|n| ((n + 1).to_string(), n, n)).collect();
-    match (a.by_first(), b.by_first()) {
-        (Some(in_a), Some(in_b)) if a.columns.first() == b.columns.first() => {
-            let both = in_a.iter().filter_map(|(key, n)| Some(((*key).to_owned(), *n, *in_b.get(key)?)));
-            (both.collect(), a.columns.first().cloned())
+    let shorter = a.rows.len().min(b.rows.len());
+    if let (Some(in_a), Some(in_b), Some(column)) = (a.by_first(), b.by_first(), a.columns.first())
+        && b.columns.first() == Some(column)
+    {
+        let both = in_a.iter().filter_map(|(key, n)| Some(((*key).to_owned(), *n, *in_b.get(key)?)));
+        let both: Vec<(String, usize, usize)> = both.collect();
+        if 2 * both.len() >= shorter {
+            return (both, Some(column.clone()));
         }
-        _ => (by_place(), None),
     }
+    ((0..shorter).map(|n| ((n + 1).to_string(), n, n)).collect(), None)
 }
 
 /// The difference of two numbers as a share of the larger; 0 for equal ones.
@@ -170,6 +176,13 @@ mod tests {
         assert_eq!((verdict, m.rows_by), (Verdict::Differs, None));
         assert_eq!(m.columns_only, Pair { a: vec!["y".to_owned()], b: vec!["z".to_owned()] });
         assert_eq!((m.cells, m.cells_differ, m.rows_only), (2, 0, Pair { a: 0, b: 1 }));
+    }
+
+    #[test]
+    fn measured_numbers_in_the_first_column_name_no_rows() {
+        let (_, m) = compared("volume_ml\tsmooth\n2081.9\t1\n", "volume_ml\tsmooth\n1907.6\t1\n").unwrap();
+        assert_eq!((m.rows_by, m.rows_only), (None, Pair { a: 0, b: 0 }));
+        assert_eq!((m.cells, m.cells_differ), (2, 1));
     }
 
     #[test]

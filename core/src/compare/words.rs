@@ -52,7 +52,7 @@ pub fn headline(comparison: &Comparison) -> String {
 }
 
 /// A number of things: `1 case`, `2 cases`.
-fn many(count: usize, noun: &str) -> String {
+pub fn many(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
