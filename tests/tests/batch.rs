@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use neuroloom_tests::scene::{names, scratch, tree};
+use neuroloom_tests::scene::{names, scratch, sequence, tree};
 use neuroloom_tests::{Finished, finish, neuroloom};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -176,39 +176,57 @@ fn two_runs_into_one_folder_respect_each_other() {
 
 #[test]
 fn a_case_that_fails_or_cannot_run_stops_no_other_and_is_named() {
-    let scene = Scene::new("failing", &["1", "n/a", "3"]);
-    let run = scene.batch(&["--strict", "--format", "json"]);
-    assert_eq!(run.code, Some(1), "{}", run.stderr);
-    let answer: Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!(
-        (&answer["outcome"], &answer["summary"]["done"]),
-        (&"some_failed".into(), &2.into()),
-        "{answer}"
-    );
-    assert_eq!(answer["summary"]["cannot"], 1);
-    succeeded(&scene.batch(&[]), "nothing to do: 2 up to date, 1 cannot run");
-    let status = scene.ask("status", &[]);
-    assert_eq!(status["cases"][0]["state"], "cannot", "what needs somebody comes first: {status}");
-
-    let head = scene.folder.join("sub-01_T1w.nii.gz");
-    std::fs::write(&head, "no image").unwrap();
-    std::fs::write(scene.folder.join("cases.tsv"), "case\thead\nsub-01\tsub-01_T1w.nii.gz\n").unwrap();
-    let brain = |out: &Path| {
+    let folder = scratch().join("failing");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("garbage.nii.gz"), "no image").unwrap();
+    let head = sequence("t1_pre");
+    let rows = format!("case\thead\nsub-01\tgarbage.nii.gz\nsub-02\tn/a\nsub-03\t{}\n", head.display());
+    std::fs::write(folder.join("cases.tsv"), rows).unwrap();
+    let out = folder.join("out");
+    let brain = |arguments: &[&str]| {
         let mut command = neuroloom();
-        command
-            .args(["batch", "workflows/brain-extraction.toml"])
-            .arg(scene.folder.join("cases.tsv"))
-            .arg(out);
-        finish(command.arg("--no-cache"))
+        command.args(["batch", "workflows/brain-extraction.toml"]).arg(folder.join("cases.tsv")).arg(&out);
+        finish(command.arg("--no-cache").args(arguments))
     };
-    let out = scene.folder.join("brain");
-    let run = brain(&out);
+    let run = brain(&["--format", "json"]);
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(run.stderr.contains("error: case `sub-01` failed"), "{}", run.stderr);
-    assert!(run.stderr.contains("finished with failures: 1 failed"), "{}", run.stderr);
-    assert!(brain(&out).stderr.contains("(sub-01): failed before: input `head` could not be read"));
+    let answer: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(answer["outcome"], "some_failed", "{answer}");
+    for count in ["done", "failed", "cannot"] {
+        assert_eq!(answer["summary"][count], 1, "{count}: {answer}");
+    }
+    let again = brain(&[]);
+    assert!(
+        again.stderr.contains("(sub-01): failed before: input `head` could not be read"),
+        "{}",
+        again.stderr
+    );
+    assert!(
+        again.stderr.contains("finished with failures: 1 failed, 1 up to date, 1 cannot run"),
+        "{}",
+        again.stderr
+    );
+    let status = finish(neuroloom().arg("status").arg(&out).args(["--format", "json"]));
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    let states: Vec<_> = status["cases"].as_array().unwrap().iter().map(|case| &case["state"]).collect();
+    assert_eq!(states, ["failed", "cannot", "done"], "what needs somebody comes first");
     let why = finish(neuroloom().arg("why").arg(&out).arg("sub-01"));
     assert!(why.stdout.contains("cause: an input that is missing or cannot be read"), "{}", why.stdout);
+}
+
+#[test]
+fn a_case_that_cannot_run_is_a_failure_only_if_that_is_asked_for() {
+    let folder = scratch().join("strict");
+    std::fs::create_dir_all(&folder).unwrap();
+    let rows = format!("case\thead\nsub-01\t{}\nsub-02\tn/a\n", sequence("t1_pre").display());
+    std::fs::write(folder.join("cases.tsv"), rows).unwrap();
+    for (arguments, code) in [([].as_slice(), 0), (&["--strict"], 1)] {
+        let mut command = neuroloom();
+        command.args(["batch", "workflows/brain-extraction.toml"]).arg(folder.join("cases.tsv"));
+        let run = finish(command.arg(folder.join("out")).arg("--no-cache").args(arguments));
+        assert_eq!(run.code, Some(code), "{}", run.stderr);
+    }
 }
 
 #[test]
