@@ -69,6 +69,8 @@ pub fn neuroloom() -> Command {
     command
         .current_dir(root())
         .env("NO_COLOR", "1")
+        // Each test binary begins with an empty cache, and nobody's own is touched.
+        .env("XDG_CACHE_HOME", scene::scratch().join("cache"))
         .env_remove("NEUROLOOM_PLUGIN_PATH")
         .env_remove("NEUROLOOM_LOG");
     command

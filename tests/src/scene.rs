@@ -65,7 +65,7 @@ pub fn patient() -> &'static Path {
 pub fn phantom(out: &Path) -> Command {
     let mut command = neuroloom();
     command.args(["run", "workflows/phantom.toml", "--set", "phantom.settings.grids=\"small\""]);
-    command.args(["--input", "seed=1", "--out"]).arg(out);
+    command.args(["--input", "seed=1", "--no-cache", "--out"]).arg(out);
     command
 }
 
@@ -78,11 +78,11 @@ pub fn sequence(input: &str) -> PathBuf {
     patient().join("sub-demo/anat").join(found.expect("one of four").1)
 }
 
-/// The main workflow on the patient, with these of its sequences, on a coarse matrix.
+/// The main workflow on the patient, with these of its sequences, on a coarse matrix; every stage runs.
 pub fn main_workflow(inputs: &[&str], out: &Path) -> Command {
     model();
     let mut command = neuroloom();
-    command.args(["run", MAIN, "--set", "reference.settings.matrix=32", "--out"]).arg(out);
+    command.args(["run", MAIN, "--set", "reference.settings.matrix=32", "--no-cache", "--out"]).arg(out);
     for input in inputs {
         command.arg("--input").arg(format!("{input}={}", sequence(input).display()));
     }
