@@ -61,7 +61,7 @@ pub struct StoreError {
 pub struct Store {
     folder: PathBuf,
     limit: Mutex<Limit>,
-    /// Kinds of failed writes that the user knows of.
+    /// Reasons for which it failed that the user knows of.
     told: Mutex<BTreeSet<io::ErrorKind>>,
 }
 
@@ -130,14 +130,14 @@ impl Store {
         let file = match entry::open(&path) {
             Ok(file) if file.key() == Some(*key) => file,
             Ok(_) => {
-                discard(&EntryError::Damaged { path, what: "it belongs to another key".to_owned() });
+                self.discard(&EntryError::Damaged { path, what: "it belongs to another key".to_owned() });
                 return None;
             }
             Err(EntryError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return None;
             }
             Err(error) => {
-                discard(&error);
+                self.discard(&error);
                 return None;
             }
         };
@@ -189,10 +189,29 @@ impl Store {
         }
     }
 
+    /// Warns of an entry that cannot be used: of each damaged one, which is removed; else once for each reason.
+    fn discard(&self, error: &EntryError) {
+        match error {
+            EntryError::Damaged { path, .. } => {
+                remove(path);
+                tracing::warn!("the cache holds a damaged entry, which was removed: {error}");
+            }
+            EntryError::Unreadable { source, .. } if self.is_news(source) => {
+                tracing::warn!("the cache cannot be read: {error}");
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the user does not know yet that the store fails for this reason.
+    fn is_news(&self, reason: &io::Error) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(reason.kind())
+    }
+
     /// Warns of a write that failed, once for each reason.
     fn tell(&self, error: &EntryError) {
         let EntryError::Unwritten { source, .. } = error else { return };
-        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(source.kind()) {
+        if self.is_news(source) {
             tracing::warn!(
                 "the cache cannot keep a result, which will be computed again next time: {error}, or set `[cache]` in \
                  the site file, or go without by `--no-cache`"
@@ -281,16 +300,6 @@ impl Hit {
                 remove(&self.path);
             }
         })
-    }
-}
-
-/// Warns of an entry that cannot be used, and removes it if it is damaged.
-fn discard(error: &EntryError) {
-    if let EntryError::Damaged { path, .. } = error {
-        remove(path);
-        tracing::warn!("the cache holds a damaged entry, which was removed: {error}");
-    } else {
-        tracing::warn!("the cache cannot be read: {error}");
     }
 }
 
