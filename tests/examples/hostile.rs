@@ -3,8 +3,8 @@
 #![expect(missing_docs, clippy::panic, reason = "each operator's summary tells what it is for")]
 
 use sdk::{
-    CaseEntry, Cases, Column, Context, Grid, GroupOperator, Image, Inputs, Interface, JsonSchema, NoSettings,
-    Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Table, Wiring,
+    CaseEntry, Cases, Column, Context, Document, Grid, GroupOperator, Image, Inputs, Interface, JsonSchema,
+    NoSettings, Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Table, Wiring,
 };
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -253,7 +253,33 @@ impl GroupOperator for Census {
     }
 }
 
+/// Lists the sessions of a subject; panics for the subject `bad`.
+pub struct Visits;
+
+impl GroupOperator for Visits {
+    const INFO: OperatorInfo = OperatorInfo {
+        name: "visits",
+        summary: "Lists the sessions of a subject.",
+        inputs: &[Port::number("number").optional()],
+        outputs: &[Port::document("list")],
+        ..OperatorInfo::SUBJECT
+    };
+    type Settings = NoSettings;
+
+    fn open(_: NoSettings, _: &Place) -> Result<Self, OperatorError> {
+        Ok(Self)
+    }
+
+    fn run(&mut self, cases: &dyn Cases, ctx: &Context) -> Result<Outputs, OperatorError> {
+        assert!(ctx.case_label() != "sub-bad", "a subject I do not like");
+        let sessions: Result<Vec<_>, _> = (0..cases.len())
+            .map(|index| Ok::<_, OperatorError>(cases.entry(index)?.session.unwrap_or_default()))
+            .collect();
+        Ok(Outputs::new().with("list", Document::new("text/plain", sessions?.join(" "))))
+    }
+}
+
 sdk::export_plugin![
     Pass, PanicRun, PanicPart, PanicOpen, PanicDrop, PanicInterface, Fails, MakesNan, WrongGrid, WrongKind, WrongPort,
-    MakesNothing, Sleeper, Nothing, Talker; groups: Census
+    MakesNothing, Sleeper, Nothing, Talker; groups: Census, Visits
 ];
