@@ -5,6 +5,7 @@
 
 mod decide;
 mod drive;
+mod groups;
 mod heart;
 mod log;
 mod look;
@@ -17,6 +18,7 @@ mod why;
 
 pub use decide::{Decided, Decider, Decision, place_of};
 pub use drive::{Listener, longest_first, run_cases};
+pub use groups::Gathered;
 pub use log::{LOG_FILE, RunLog};
 pub use session::{Finished, Session, Start, Submission, Task};
 pub use status::{CANNOT, CaseStatus, NoState, Odd, RunStatus, Status};

@@ -19,6 +19,7 @@ use crate::runner::{RunOptions, StageState};
 use crate::store::{Digest, KeyParts, NodeKeys};
 use brings::Brings;
 use sdk::{CaseEntry, Cause, OperatorError, Outputs, Scope};
+use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -54,7 +55,8 @@ pub struct GroupRun<'a> {
 }
 
 /// What became of a group stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GroupState {
     /// The last result is still that of these cases.
     UpToDate,
@@ -69,7 +71,7 @@ pub enum GroupState {
 }
 
 /// How a group stage ended.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct GroupResult {
     /// The stage's name.
     pub stage: String,
@@ -82,6 +84,7 @@ pub struct GroupResult {
     /// The way out.
     pub hint: Option<String>,
     /// The main file of each output that was published now.
+    #[serde(skip)]
     pub published: Vec<Published>,
     /// Seconds the operator worked.
     pub seconds: f64,

@@ -63,6 +63,36 @@ pub fn hostile() -> PathBuf {
     ))
 }
 
+/// Lets cargo work on the example plugin, outside the workspace.
+///
+/// # Panics
+/// When cargo cannot be started.
+pub fn example_plugin(subcommand: &str) -> Finished {
+    let cargo = || {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(root().join("examples/minimal_plugin"));
+        cargo.args(["--quiet", subcommand, "--release", "--locked", "--target-dir"]);
+        cargo.arg(root().join("target/minimal_plugin"));
+        cargo
+    };
+    // What the workspace has fetched is enough as a rule; where it is not, cargo may fetch.
+    let offline = finish(cargo().arg("--offline"));
+    if offline.code == Some(0) { offline } else { finish(&mut cargo()) }
+}
+
+/// The folder of the built example plugin.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn example_plugin_dir() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let built = example_plugin("build");
+        assert_eq!(built.code, Some(0), "the example plugin builds: {}", built.stderr);
+        root().join("target/minimal_plugin/release")
+    })
+}
+
 /// The built program.
 pub fn neuroloom() -> Command {
     let mut command = Command::new(built().join("neuroloom"));

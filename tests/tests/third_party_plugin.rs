@@ -2,39 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use neuroloom_tests::{Finished, built, finish, neuroloom, root};
-use std::path::{Path, PathBuf};
+use neuroloom_tests::{Finished, built, example_plugin, example_plugin_dir, finish, neuroloom, root};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
-
-/// Lets cargo work on the example plugin, outside the workspace.
-fn cargo(subcommand: &str) -> Finished {
-    let cargo = || {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root().join("examples/minimal_plugin"));
-        cargo.args(["--quiet", subcommand, "--release", "--locked", "--target-dir"]);
-        cargo.arg(root().join("target/minimal_plugin"));
-        cargo
-    };
-    // What the workspace has fetched is enough as a rule; where it is not, cargo may fetch.
-    let offline = finish(cargo().arg("--offline"));
-    if offline.code == Some(0) { offline } else { finish(&mut cargo()) }
-}
-
-/// The folder of the built example plugin.
-fn plugin_dir() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let built = cargo("build");
-        assert_eq!(built.code, Some(0), "the example plugin builds: {}", built.stderr);
-        root().join("target/minimal_plugin/release")
-    })
-}
 
 /// The engine, which knows the example plugin.
 fn engine(arguments: &[&str]) -> Command {
     let mut command = neuroloom();
-    command.arg("--plugin-dir").arg(plugin_dir()).args(arguments);
+    command.arg("--plugin-dir").arg(example_plugin_dir()).args(arguments);
     command
 }
 
@@ -76,7 +51,7 @@ fn the_engine_shows_ports_and_settings_of_a_strangers_plugin() {
 
 #[test]
 fn its_own_tests_pass() {
-    let tested = cargo("test");
+    let tested = example_plugin("test");
     assert_eq!(tested.code, Some(0), "{}\n{}", tested.stdout, tested.stderr);
 }
 

@@ -21,6 +21,8 @@ pub struct Status {
     pub runs: Vec<RunStatus>,
     /// All cases, those that are not done first.
     pub cases: Vec<CaseStatus>,
+    /// The stages over the cohort that were tried: `STAGE`, or `STAGE/sub-01`.
+    pub groups: Vec<CaseStatus>,
     /// Files that are no records or are damaged, and why.
     pub odd: Vec<Odd>,
 }
@@ -112,6 +114,13 @@ impl Status {
             );
             cases.push(case(&state, &liveness, &attempts, &label, planned.get(&label), &mut logs));
         }
+        let groups = groups(&state)
+            .into_iter()
+            .map(|name| {
+                let attempts = Attempts::read(&state.groups().join(&name));
+                case(&state, &liveness, &attempts, &name, None, &mut logs).1
+            })
+            .collect();
         cases.sort_by(|(a, one), (b, two)| (a, &one.case).cmp(&(b, &two.case)));
         let cases: Vec<CaseStatus> = cases.into_iter().map(|(_, case)| case).collect();
         let mut counts = BTreeMap::new();
@@ -120,8 +129,23 @@ impl Status {
         }
         let shown = runs.len().saturating_sub(1);
         let runs = runs.into_iter().enumerate().filter(|(index, run)| run.alive || *index == shown);
-        Ok(Self { counts, runs: runs.map(|(_, run)| run).collect(), cases, odd })
+        Ok(Self { counts, runs: runs.map(|(_, run)| run).collect(), cases, groups, odd })
     }
+}
+
+/// The stages over the cohort that have records: `STAGE`, or `STAGE/sub-01`.
+fn groups(state: &StateFolder) -> Vec<String> {
+    let mut found = Vec::new();
+    for stage in names(&state.groups()) {
+        let inside = names(&state.groups().join(&stage));
+        if inside.iter().any(|name| Path::new(name).extension().is_some_and(|end| end == "json")) {
+            found.push(stage.clone());
+        }
+        let subjects = inside.iter().filter(|name| name.starts_with("sub-"));
+        found.extend(subjects.map(|subject| format!("{stage}/{subject}")));
+    }
+    found.sort();
+    found
 }
 
 /// The names in a folder.

@@ -89,7 +89,11 @@ impl Why {
     /// [`WhyError`] if there is no such case or stage.
     pub fn of(out: &Path, label: &str, stage: Option<&str>) -> Result<Self, WhyError> {
         let state = StateFolder::of(out);
-        let attempts = Attempts::of_case(&state, label);
+        let mut attempts = Attempts::of_case(&state, label);
+        if attempts.latest().is_none() {
+            // A stage over the cohort, `STAGE` or `STAGE/sub-01`, has records of the same form.
+            attempts = Attempts::read(&state.groups().join(label));
+        }
         let Some(latest) = attempts.latest() else {
             let entries = std::fs::read_dir(state.cases()).into_iter().flatten().filter_map(Result::ok);
             let names: Vec<String> =

@@ -6,11 +6,12 @@ use super::progress::{Pace, Reporter};
 use super::stop::Stop;
 use super::{Common, Exit, Failure, Format, WorkflowArgs, load, open_site, print, say, table};
 use crate::batch::{
-    Decided, Decider, Finished, Listener, Outcome, Session, Start, Summary, longest_first, manifest,
-    place_of, run_cases,
+    Decided, Decider, Finished, Gathered, Listener, Outcome, Session, Start, Summary, longest_first,
+    manifest, place_of, run_cases,
 };
 use crate::capability::Capability;
-use crate::case::CohortCase;
+use crate::case::{Cohort, CohortCase};
+use crate::group::{self, GroupResult, GroupRun, GroupState};
 use crate::learned::Learned;
 use crate::plan::Graph;
 use crate::record::{Attempts, Ending, Liveness, StateFolder};
@@ -69,6 +70,7 @@ pub(super) fn batch(common: &Common, args: &BatchArgs) -> Result<Exit, Failure> 
     cohort.notes.iter().for_each(|note| say(&format!("note: {note}")));
     capability.check_matched()?;
     let keeping = args.means.keeping(&site, &graph, &registry)?;
+    let keys = Arc::clone(&keeping.keys);
     let stop = Stop::install()?;
     let state = StateFolder::of(&args.out);
     if args.dry_run {
@@ -91,6 +93,7 @@ pub(super) fn batch(common: &Common, args: &BatchArgs) -> Result<Exit, Failure> 
     announce(session.run(), &cases);
     let learned = learn(&state, &cases);
     longest_first(&mut cases, &learned, &graph);
+    let gathered = Gathered::of(&graph, &cohort, &cases);
 
     let registry = Arc::new(registry);
     let mut options = args.means.options(&site, &stop, keeping);
@@ -106,10 +109,19 @@ pub(super) fn batch(common: &Common, args: &BatchArgs) -> Result<Exit, Failure> 
     let listener = Told { reporter: &reporter };
     let mut summary = run_cases(&graph, &registry, &options, &session, cases, &learned, &listener);
     reporter.close();
-    // The stages over the cohort come here: all cases have ended, and their records are in place.
+    let run = GroupRun {
+        graph: &graph,
+        registry: &registry,
+        options: &options,
+        keys: &keys,
+        publisher: session.publisher(),
+        run: session.run(),
+    };
+    let groups = gathered.map(|gathered| run_groups(&run, &gathered, &cohort)).unwrap_or_default();
+    summary.groups_failed = groups.iter().filter(|group| group.state == GroupState::Failed).count();
     drop(session);
     summary.seconds = began.elapsed().as_secs_f64();
-    Ok(conclude(args, &summary, &stop))
+    Ok(conclude(args, &summary, &groups, &stop))
 }
 
 fn decider<'a>(
@@ -259,14 +271,45 @@ fn case_line(result: &CaseResult, finished: &Finished) -> String {
     line
 }
 
+/// Runs the stages over the cohort, now that all cases have ended and their records are in place.
+fn run_groups(run: &GroupRun<'_>, gathered: &Gathered, cohort: &Cohort) -> Vec<GroupResult> {
+    if let Some(reason) = gathered.waits(cohort) {
+        say(&format!("note: the cohort's stages wait for another run: {reason}"));
+        return Vec::new();
+    }
+    let results = group::run(run, &gathered.cases(&run.publisher.place().state));
+    for result in &results {
+        say(&group_line(result));
+    }
+    results
+}
+
+/// `cohort stage `volumes` done in 3.1 s`, or what went wrong.
+fn group_line(result: &GroupResult) -> String {
+    let subject = result.subject.as_ref().map(|subject| format!(" of {subject}")).unwrap_or_default();
+    let (name, reason, seconds) =
+        (format!("cohort stage `{}`{subject}", result.stage), &result.reason, result.seconds);
+    let mut line = match result.state {
+        GroupState::UpToDate => format!("{name} is up to date"),
+        GroupState::Done => format!("{name} done in {seconds:.1} s, which ran because: {reason}"),
+        GroupState::Nothing => format!("note: {name} did not run: {reason}"),
+        GroupState::Interrupted => format!("note: {name} was interrupted: {reason}"),
+        GroupState::Failed => format!("error: {name} failed after {seconds:.1} s: {reason}"),
+    };
+    if let Some(hint) = &result.hint {
+        let _ = write!(line, "\nhint: {hint}");
+    }
+    line
+}
+
 /// The last line and the exit code.
-fn conclude(args: &BatchArgs, summary: &Summary, stop: &Stop) -> Exit {
+fn conclude(args: &BatchArgs, summary: &Summary, groups: &[GroupResult], stop: &Stop) -> Exit {
     let (outcome, line) = summary.conclude(stop.stopped(), args.strict);
     if args.format == Format::Json {
-        print(&format!("{:#}", json!({ "outcome": outcome, "summary": summary })));
+        print(&format!("{:#}", json!({ "outcome": outcome, "summary": summary, "groups": groups })));
     }
     say(&format!("{line} ({:.1} s)", summary.seconds));
-    if summary.failed + summary.changed > 0 {
+    if summary.failed + summary.changed + summary.groups_failed > 0 {
         let out = args.out.display();
         say(&format!("note: `neuroloom status {out}` lists them, `neuroloom why {out} CASE` says why"));
     }

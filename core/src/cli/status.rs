@@ -38,8 +38,8 @@ fn text(status: &Status, all: bool) -> String {
         let _ = writeln!(text, "{}", run_line(run));
     }
     let shown = |case: &&CaseStatus| all || case.state != "done";
-    let mut rows = table::plain(&["case", "state", "attempt", "since", "stage", "why"]);
-    for case in status.cases.iter().filter(shown) {
+    let mut rows = table::plain(&["case or cohort stage", "state", "attempt", "since", "stage", "why"]);
+    for case in status.cases.iter().chain(&status.groups).filter(shown) {
         let reason = case.reason.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
         let mut reason = shortened(reason);
         if case.result && case.state != "done" {
@@ -54,7 +54,7 @@ fn text(status: &Status, all: bool) -> String {
             &reason,
         ]);
     }
-    if status.cases.iter().any(|case| shown(&case)) {
+    if status.cases.iter().chain(&status.groups).any(|case| shown(&case)) {
         let _ = write!(text, "\n{rows}");
     }
     text

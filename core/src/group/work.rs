@@ -38,7 +38,7 @@ pub(super) fn run(
     let pool =
         (threads > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build()).transpose()?;
     let label = subject.unwrap_or_default().to_owned();
-    let (events, stage, case) = (Arc::clone(&run.options.events), node.stage.clone(), shown(subject));
+    let (events, stage, case) = (Arc::clone(&run.options.events), node.stage.clone(), shown(node, subject));
     let progress = move |fraction: f64, message: &str| {
         let (case, stage, message) = (case.clone(), stage.clone(), message.to_owned());
         events(&Event::StageProgress { case, stage, fraction, message });
@@ -57,7 +57,7 @@ pub(super) fn run(
     };
     let (node, registry) = (node.clone(), Arc::clone(run.registry));
     let place = place(&node, &registry, run.options, threads);
-    let span = tracing::info_span!("stage", case = shown(subject), stage = node.stage);
+    let span = tracing::info_span!("stage", case = shown(&node, subject), stage = node.stage);
     let (tell, told) = bounded::<Answer>(1);
     let work = move || {
         let answer = span.in_scope(|| {
@@ -73,9 +73,9 @@ pub(super) fn run(
     Ok(made)
 }
 
-/// Whom events and log lines name.
-fn shown(subject: Option<&str>) -> String {
-    subject.unwrap_or("cohort").to_owned()
+/// Whom events and log lines name, as `status` and `why` do: `STAGE`, or `STAGE/sub-01`.
+fn shown(node: &Node, subject: Option<&str>) -> String {
+    [Some(node.stage.as_str()), subject].into_iter().flatten().collect::<Vec<_>>().join("/")
 }
 
 fn place(node: &Node, registry: &Registry, options: &RunOptions, threads: usize) -> Place {
