@@ -3,7 +3,7 @@
 use super::{Exit, Failure, Format, print, table};
 use crate::batch::Why;
 use crate::case::CaseLabel;
-use crate::record::{Ending, StageEntry};
+use crate::record::{Ending, StageEntry, StateFolder};
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub(super) struct WhyArgs {
     /// The output folder of `batch` or `run`
     #[arg(value_name = "OUT")]
     out: PathBuf,
-    /// The case, as `sub-017` or `sub-017_ses-02`
+    /// The case, as `sub-017` or `sub-017_ses-02`; or a stage over the cohort, as `volumes` or `volumes/sub-017`
     #[arg(value_name = "CASE")]
     case: String,
     /// Only this stage
@@ -25,7 +25,8 @@ pub(super) struct WhyArgs {
 }
 
 pub(super) fn why(args: &WhyArgs) -> Result<Exit, Failure> {
-    let label = CaseLabel::parse(&args.case)?.to_string();
+    let of_cohort = StateFolder::of(&args.out).groups().join(&args.case).is_dir();
+    let label = if of_cohort { args.case.clone() } else { CaseLabel::parse(&args.case)?.to_string() };
     let why = Why::of(&args.out, &label, args.stage.as_deref())?;
     match args.format {
         Format::Json => print(&serde_json::to_string_pretty(&why)?),
