@@ -4,7 +4,7 @@
 
 use neuroloom_core::record::Attempts;
 use neuroloom_tests::{Finished, example_plugin_dir, finish, neuroloom};
-use sdk::{Grid, Image, Mask};
+use sdk::{AnyVolume, Grid, Image, Mask};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -59,7 +59,7 @@ fn cohort(folder: &Path) {
         };
         let image = Image::new(grid, (0..grid.len()).map(inside).collect::<Vec<f32>>()).unwrap();
         let options = sdk::nifti::WriteOptions { description: String::new() };
-        sdk::nifti::write(&path, &image.into(), &options).unwrap();
+        sdk::nifti::write(&path, &AnyVolume::Image(image), &options).unwrap();
         if number == DAMAGED[1] {
             std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(5000).unwrap();
         } else if number == DAMAGED[2] {
