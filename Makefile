@@ -49,6 +49,7 @@ advisories: tools
 
 bench: build
 	$(CARGO) bench --workspace --profile release
+	scripts/bench_batch.sh
 
 # A tree that can be copied to other machines: bin/, lib/neuroloom/plugins/, share/neuroloom/.
 install: build

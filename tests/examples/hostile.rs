@@ -3,8 +3,8 @@
 #![expect(missing_docs, clippy::panic, reason = "each operator's summary tells what it is for")]
 
 use sdk::{
-    CaseEntry, Cases, Column, Context, Document, Grid, GroupOperator, Image, Inputs, Interface, JsonSchema,
-    NoSettings, Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Table, Wiring,
+    CaseEntry, Cases, Column, Context, Document, FileSetting, Grid, GroupOperator, Image, Inputs, Interface,
+    JsonSchema, NoSettings, Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Table, Wiring,
 };
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -170,6 +170,34 @@ impl Operator for Sleeper {
     }
 }
 
+/// What stands for a model.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(crate = "sdk::schemars")]
+pub struct ShiftFile {
+    /// A text file with a number.
+    file: FileSetting,
+}
+
+/// Adds a number that a file holds.
+pub struct Shift(f32);
+
+impl Operator for Shift {
+    const INFO: OperatorInfo =
+        OperatorInfo { name: "shift", summary: "Adds the number that a file holds.", ..Pass::INFO };
+    type Settings = ShiftFile;
+
+    fn open(settings: ShiftFile, _: &Place) -> Result<Self, OperatorError> {
+        Ok(Self(std::fs::read_to_string(settings.file.as_ref())?.trim().parse()?))
+    }
+
+    fn run(&mut self, inputs: &Inputs, _: &Context) -> Result<Outputs, OperatorError> {
+        let image = inputs.image("image")?;
+        let voxels = image.voxels().iter().map(|voxel| voxel + self.0).collect::<Vec<f32>>();
+        Ok(Outputs::new().with("image", Image::new(*image.grid(), voxels)?))
+    }
+}
+
 /// Does nothing, for the bench of the engine's own cost.
 pub struct Nothing;
 
@@ -281,5 +309,5 @@ impl GroupOperator for Visits {
 
 sdk::export_plugin![
     Pass, PanicRun, PanicPart, PanicOpen, PanicDrop, PanicInterface, Fails, MakesNan, WrongGrid, WrongKind, WrongPort,
-    MakesNothing, Sleeper, Nothing, Talker; groups: Census, Visits
+    MakesNothing, Sleeper, Shift, Nothing, Talker; groups: Census, Visits
 ];

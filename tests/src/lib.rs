@@ -1,5 +1,6 @@
 //! What the tests from outside share: where things are, the built program, test images.
 
+pub mod cohort;
 pub mod scene;
 
 use std::path::{Path, PathBuf};
