@@ -1,5 +1,7 @@
 //! What the engine finds again instead of computing it, and what it does not.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use neuroloom_core::registry::Registry;
 use neuroloom_core::runner::{self, CaseInput, CaseJob, CaseResult, Keeping, RunOptions};
 use neuroloom_core::store::{Memo, NodeKeys, Store};
