@@ -211,7 +211,10 @@ pub fn compare(a: &Path, b: &Path, selection: &Selection) -> Result<Comparison, 
         runs_differ: runs::differences(&folders, &cases),
         counts: summary::counts(&cases),
         outputs: summary::outputs(&cases),
-        runs: Pair { a: folders.a.facts(), b: folders.b.facts() },
+        runs: Pair {
+            a: runs::facts(folders.a.root(), cases.iter().map(|case| case.state.a)),
+            b: runs::facts(folders.b.root(), cases.iter().map(|case| case.state.b)),
+        },
         cases,
     })
 }
@@ -223,7 +226,7 @@ fn compare_case(label: &str, folders: &Pair<OutputFolder>, outputs: &[String]) -
         Pair { a: Recorded::of(folders.a.root(), label), b: Recorded::of(folders.b.root(), label) };
     let mut compared = compare_files(files, &recorded, outputs);
     compared.sort_by(|one, other| summary::file_badness(other).total_cmp(&summary::file_badness(one)));
-    let state = files.map(|files| files.state);
+    let state = Pair { a: recorded.a.state(files.a.state), b: recorded.b.state(files.b.state) };
     CaseComparison {
         case: label.to_owned(),
         state,

@@ -1,6 +1,6 @@
 //! What an output folder holds: its cases, and the files of each.
 
-use super::{CompareError, RunFacts, runs};
+use super::CompareError;
 use crate::case::CaseLabel;
 use crate::record::StateFolder;
 use serde::Serialize;
@@ -178,12 +178,6 @@ impl OutputFolder {
     /// Whether a case has files here.
     pub(super) fn has_results(&self, label: &str) -> bool {
         !self.case(label).files.is_empty()
-    }
-
-    /// What is known of the run.
-    pub(super) fn facts(&self) -> RunFacts {
-        let count = |state| self.cases.values().filter(|case| case.state == state).count();
-        runs::facts(&self.root, count(CaseState::Published), count(CaseState::Failed))
     }
 
     /// Lists the cases of a data set and of the data sets within it; `within` is its path in the output folder.

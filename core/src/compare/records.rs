@@ -1,6 +1,6 @@
 //! What the records of two runs tell about a case: names of outputs, why there are no results, what the results hang on.
 
-use super::folder::GROUP;
+use super::folder::{CaseState, GROUP};
 use super::measures::Pair;
 use crate::record::{Attempts, End, Ending, Liveness, StageEntry, State, StateFolder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,8 @@ pub(super) struct Recorded {
     end: Option<End>,
     /// Why the latest attempt has none.
     pub(super) reason: Option<String>,
+    /// Whether attempts ended and none delivered: what lies in the case's place is what a failed one could still make.
+    failed: bool,
 }
 
 impl Recorded {
@@ -35,7 +37,14 @@ impl Recorded {
                     .unwrap_or_else(|| other.name().to_owned()),
             ),
         };
-        Self { end: attempts.latest_ok().map(|(_, end)| end.clone()), reason }
+        let end = attempts.latest_ok().map(|(_, end)| end.clone());
+        let failed = end.is_none() && attempts.ends().next().is_some();
+        Self { end, reason, failed }
+    }
+
+    /// What became of a case, whose files alone say so much.
+    pub(super) const fn state(&self, by_files: CaseState) -> CaseState {
+        if self.failed { CaseState::Failed } else { by_files }
     }
 
     /// The workflow's name of an output, by its file; none where it is unknown or several files share it.
@@ -136,7 +145,7 @@ mod tests {
                 { "output": "transforms", "path": "sub-01/anat/sub-01_to-b_xfm.txt", "bytes": 1, "blake3": digest("1") },
             ],
         });
-        Recorded { end: Some(serde_json::from_value(end).unwrap()), reason: None }
+        Recorded { end: Some(serde_json::from_value(end).unwrap()), reason: None, failed: false }
     }
 
     fn told(a: &Recorded, b: &Recorded) -> Vec<String> {

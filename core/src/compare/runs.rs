@@ -2,7 +2,7 @@
 
 use super::folder::OutputFolder;
 use super::measures::Pair;
-use super::{CaseComparison, FileComparison, records};
+use super::{CaseComparison, CaseState, FileComparison, records};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,9 @@ pub struct RunFacts {
     pub workflow: Option<String>,
     /// Version of the engine.
     pub engine: Option<String>,
-    /// Cases that have results.
+    /// Cases that have results, of those that were compared.
     pub published: usize,
-    /// Cases that failed and have none.
+    /// Cases that failed and have none, of those that were looked at.
     pub failed: usize,
 }
 
@@ -40,12 +40,17 @@ pub(super) fn json(path: &Path) -> Json {
 }
 
 /// What a folder's description tells; what it lacks stays unknown.
-pub(super) fn facts(root: &Path, published: usize, failed: usize) -> RunFacts {
+pub(super) fn facts(root: &Path, states: impl Iterator<Item = CaseState>) -> RunFacts {
     let description = json(&root.join("dataset_description.json"));
     let by = &description["GeneratedBy"][0];
     let text = |value: &Json| value.as_str().map(str::to_owned);
     let workflow =
         by["Description"].as_str().map(|text| text.strip_prefix("workflow ").unwrap_or(text).to_owned());
+    let (mut published, mut failed) = (0, 0);
+    for state in states {
+        published += usize::from(state == CaseState::Published);
+        failed += usize::from(state == CaseState::Failed);
+    }
     RunFacts { folder: root.to_owned(), workflow, engine: text(&by["Version"]), published, failed }
 }
 
@@ -63,7 +68,10 @@ pub(super) fn sidecar_changes(paths: &Pair<PathBuf>) -> Vec<SidecarChange> {
 
 /// What differs between the runs, in sentences.
 pub(super) fn differences(folders: &Pair<OutputFolder>, cases: &[CaseComparison]) -> Vec<String> {
-    let facts = Pair { a: facts(folders.a.root(), 0, 0), b: facts(folders.b.root(), 0, 0) };
+    let facts = Pair {
+        a: facts(folders.a.root(), std::iter::empty()),
+        b: facts(folders.b.root(), std::iter::empty()),
+    };
     let mut sentences = Vec::new();
     let mut tell = |what: &str, a: &Option<String>, b: &Option<String>| {
         if a != b {
@@ -173,7 +181,8 @@ mod tests {
     #[test]
     fn a_folder_without_description_is_of_an_unknown_run() {
         let folder = tempfile::tempdir().unwrap();
-        let facts = facts(folder.path(), 1, 2);
+        let states = [CaseState::Failed, CaseState::Published, CaseState::Failed, CaseState::Missing];
+        let facts = facts(folder.path(), states.into_iter());
         assert_eq!((facts.workflow, facts.engine, facts.published, facts.failed), (None, None, 1, 2));
     }
 }

@@ -148,6 +148,25 @@ fn cases_and_files_of_one_side_are_told_with_their_reason() {
 }
 
 #[test]
+fn what_a_failed_attempt_could_still_make_is_no_result() {
+    let (a, b) = (Out::new("w"), Out::new("w"));
+    for case in ["sub-01", "sub-02"] {
+        a.case(case, "0110", 0.25);
+    }
+    b.case("sub-01", "0110", 0.25);
+    b.write("sub-02/sub-02_report.html", "what failed");
+    let end = json!({
+        "format": 1, "name": "sub-02", "run": 1, "ending": "failed", "reason": "stage `brain`: no brain",
+        "seconds": 1.0, "since": "", "until": "",
+    });
+    b.write(".neuroloom/cases/sub-02/0001.end.json", &end.to_string());
+    insta::assert_snapshot!(lines(&compared(&a, &b)), @r"
+    the case is identical; 1 case with results in A alone; 1 case failed in B
+    sub-02 | all | failed in B: stage `brain`: no brain
+    ");
+}
+
+#[test]
 fn another_grid_and_a_damaged_file_are_told_and_the_rest_is_compared() {
     let (a, b) = (Out::new("w"), Out::new("w"));
     for out in [&a, &b] {
