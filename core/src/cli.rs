@@ -182,7 +182,6 @@ pub fn main() -> ExitCode {
 }
 
 /// Says something on stderr: as it is to people, as a log line to programs.
-#[expect(clippy::print_stderr, reason = "the one place that talks to people")]
 fn say(text: &str) {
     let text = text.trim();
     match text.split(':').next() {
@@ -191,7 +190,9 @@ fn say(text: &str) {
         _ => tracing::info!(target: logging::TOLD, "{text}"),
     }
     if !logging::is_json() {
-        eprintln!("{text}");
+        use std::io::Write as _;
+        // A terminal that went away is no reason to stop.
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 }
 

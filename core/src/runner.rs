@@ -40,6 +40,7 @@ use net::{Bounds, Ends, Net, Work};
 use node::Desk;
 use sdk::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -263,7 +264,11 @@ fn finish_cases(
     while let Ok(Some(case)) = ended.recv() {
         let memory_mib = case.job.memory_mib;
         let core = shared.tokens.acquire(&Demand { cores: 1, ..Demand::default() }, || false);
-        finish(result(shared, &case));
+        let finished = catch_unwind(AssertUnwindSafe(|| finish(result(shared, &case))));
+        if finished.is_err() {
+            // The message has been printed; the other cases go on, and this one has no end on record.
+            tracing::error!(case = case.label(), "finishing the case panicked");
+        }
         drop(core);
         drop(case);
         tell.send(memory_mib).expect("the driver waits for every case");
