@@ -98,7 +98,10 @@ impl MeansArgs {
 
     /// The memory to plan with.
     fn memory_mib(&self, site: &Site) -> u64 {
-        let asked = self.memory.map(|gib| (gib * MIB_OF_GIB).max(1.0) as u64).or(site.run.memory_mib);
+        // A budget holds for the whole process, and its libraries and the engine take their part before the first case.
+        let own = machine::resident_mib().unwrap_or(0);
+        let budget = self.memory.map(|gib| (gib * MIB_OF_GIB) as u64).or(site.run.memory_mib);
+        let asked = budget.map(|mib| mib.saturating_sub(own).max(1));
         let most = || machine::available_mib().map(|mib| (mib as f64 * SHARE_OF_MEMORY) as u64);
         asked.or_else(most).unwrap_or(u64::MAX)
     }
