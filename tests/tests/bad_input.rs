@@ -34,7 +34,7 @@ fn story(name: &str, run: &Finished) {
         (r"\d+\.\d\d? s", "TIME"),
         (r" +TIME", "  TIME"),
         (r"os error \d+", "os error N"),
-        (r"\.\d+\.part", ".PROCESS.part"),
+        (r"\.\d{4}\.[0-9a-f-]+\.part", ".ATTEMPT.PROCESS.part"),
     ];
     insta::with_settings!({ filters => filters }, {
         insta::assert_snapshot!(name, format!("exit {:?}\n{}{}", run.code, run.stdout, run.stderr));
