@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 /// MiB of a GiB.
 const MIB_OF_GIB: f64 = 1024.0;
-/// Share of the memory that is there which a run plans with unless told otherwise: files that are read need some, too.
+/// Share of a memory budget, or of the memory that is there, which a run plans with: peaks are expected and not known, and files
+/// that are read need some, too.
 const SHARE_OF_MEMORY: f64 = 0.85;
 
 /// What a run works with. Nothing of it changes a result.
@@ -100,9 +101,10 @@ impl MeansArgs {
     fn memory_mib(&self, site: &Site) -> u64 {
         // A budget holds for the whole process, and its libraries and the engine take their part before the first case.
         let own = machine::resident_mib().unwrap_or(0);
-        let budget = self.memory.map(|gib| (gib * MIB_OF_GIB) as u64).or(site.run.memory_mib);
-        let asked = budget.map(|mib| mib.saturating_sub(own).max(1));
-        let most = || machine::available_mib().map(|mib| (mib as f64 * SHARE_OF_MEMORY) as u64);
+        let budget = self.memory.map(|gib| gib * MIB_OF_GIB).or(site.run.memory_mib.map(|mib| mib as f64));
+        let share = |mib: f64| (mib * SHARE_OF_MEMORY) as u64;
+        let asked = budget.map(|mib| share(mib).saturating_sub(own).max(1));
+        let most = || machine::available_mib().map(|mib| share(mib as f64));
         asked.or_else(most).unwrap_or(u64::MAX)
     }
 }
