@@ -1,5 +1,6 @@
 //! Pure functions on volumes that two or more plugins use.
 
 pub mod components;
+pub mod diameter;
 pub mod resample;
 pub mod smooth;

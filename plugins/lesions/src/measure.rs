@@ -16,6 +16,7 @@ mod surround;
 
 use diameter::Axial;
 use gather::{Lesion, gather};
+use sdk::imaging::diameter::{corners, faces, longest_mm};
 use sdk::{Cell, Column, Context, Grid, Image, JsonSchema, Labels, Mask, OperatorError, Probability, Table};
 use serde::{Deserialize, Serialize};
 
@@ -232,10 +233,10 @@ fn measure_one(
     options: &Options,
 ) -> Measurement {
     let grid = labels.grid();
-    let centres = diameter::corners(lesion.centre_points());
+    let centres = corners(lesion.centre_points());
     Measurement {
-        longest_mm: diameter::longest_mm(&diameter::corners(diameter::faces(&centres)), grid),
-        longest_centre_mm: diameter::longest_mm(&centres, grid),
+        longest_mm: longest_mm(&corners(faces(&centres)), grid),
+        longest_centre_mm: longest_mm(&centres, grid),
         axial: diameter::axial(&lesion.segments(axial_axis), axial_axis, grid),
         scores: beside.probability.map(|probability| lesion.mean_and_max(probability)),
         contrast: beside.image.and_then(|image| {
