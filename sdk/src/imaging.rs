@@ -2,5 +2,6 @@
 
 pub mod components;
 pub mod diameter;
+pub mod distance;
 pub mod resample;
 pub mod smooth;
