@@ -3,5 +3,7 @@
 pub mod components;
 pub mod diameter;
 pub mod distance;
+pub mod gradient;
+pub mod hessian;
 pub mod resample;
 pub mod smooth;

@@ -1,7 +1,7 @@
 //! Registration: brings images onto one grid.
 //!
-//! The methods are in [`rigid`] and its parts, [`fit_matrix`], and `sdk::imaging::resample`; this file is only the plugin's
-//! face towards the engine.
+//! The methods are in [`rigid`] and its parts, [`fit_matrix`], and `sdk::imaging::resample`; this file and [`resample`] are
+//! only the plugin's face towards the engine.
 
 pub mod fit_matrix;
 pub mod metric;
@@ -9,24 +9,25 @@ pub mod optimise;
 pub mod pose;
 pub mod pyramid;
 pub mod quality;
+pub mod resample;
 pub mod rigid;
 pub mod start;
 
 use quality::Quality;
-use sdk::imaging::resample::{self, Interpolation};
+pub use resample::Resample;
+use sdk::imaging::resample::{Interpolation, image as resample_image};
 use sdk::schemars::JsonSchema;
 use sdk::{
-    Affine, AnyVolume, Context, Grid, Inputs, Interface, Operator, OperatorError, OperatorInfo, Outputs,
-    Place, Port, Transform, Value, Wiring,
+    Context, Inputs, Interface, Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Value, Wiring,
 };
 use serde::{Deserialize, Serialize};
 
-/// What a workflow can set for `register` and `resample`.
+/// What a workflow can set for `register`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(crate = "sdk::schemars")]
 pub struct Options {
-    /// How values between voxels are found: `nearest`, `linear`, or `cubic` (B-spline). Labels always take the nearest.
+    /// How values between voxels are found: `nearest`, `linear`, `cubic` (B-spline) or `sinc` (Lanczos, radius 4).
     pub interpolation: Interpolation,
 }
 
@@ -71,7 +72,7 @@ impl Operator for Register {
         let found = rigid::register(&fixed, &moving, mask.as_ref(), ctx)?;
         let map = found.fixed_to_moving.map();
         let quality = Quality::of(&found, fixed.grid());
-        let registered = resample::image(&moving, fixed.grid(), Some(&map), self.options.interpolation, ctx)?;
+        let registered = resample_image(&moving, fixed.grid(), Some(&map), self.options.interpolation, ctx)?;
         let mut registered = Value::from(registered).facts(&inputs.facts("moving"));
         for warning in &quality.warnings {
             registered.facts.warn(warning);
@@ -80,87 +81,6 @@ impl Operator for Register {
             .with("registered", registered)
             .with("fixed_to_moving", map)
             .with("quality", quality.table()))
-    }
-}
-
-/// Operator `resample`.
-#[derive(Debug)]
-pub struct Resample {
-    options: Options,
-}
-
-impl Operator for Resample {
-    const INFO: OperatorInfo = OperatorInfo {
-        name: "resample",
-        summary: "Bring a volume onto the grid of another.",
-        inputs: &[
-            Port::volume_of("image", "K")
-                .on("m")
-                .about("what is brought there: image, probability, mask or labels"),
-            Port::volume("like").on("g").about("whose grid to take"),
-            Port::transform("transform")
-                .maps("g", "m")
-                .optional()
-                .about("needed unless both lie in one frame"),
-        ],
-        outputs: &[Port::volume_of("image", "K").on("g").about("0 where the input does not reach")],
-        ..OperatorInfo::CASE
-    };
-    type Settings = Options;
-
-    fn interface(_: &Options, wiring: &Wiring) -> Result<Interface, OperatorError> {
-        let interface = Interface::of(Self::INFO.inputs, Self::INFO.outputs);
-        Ok(if wiring.has("transform") { interface } else { interface.in_one_frame("m", "g") })
-    }
-
-    fn open(options: Options, _: &Place) -> Result<Self, OperatorError> {
-        Ok(Self { options })
-    }
-
-    fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
-        let (source, like) = (inputs.volume("image")?, inputs.volume("like")?);
-        let transform = inputs.optional_transform("transform")?;
-        let map = transform.as_ref().map(matrix_of).transpose()?;
-        let volume = resampled(&source, like.grid(), map, self.options.interpolation, ctx)?;
-        let lost = has_content(&source) && !has_content(&volume);
-        let mut value = Value::from(volume).facts(&inputs.facts("image"));
-        if lost {
-            value.facts.warn("resample: nothing of the volume lies within the new grid");
-        }
-        Ok(Outputs::new().with("image", value))
-    }
-}
-
-fn matrix_of(transform: &Transform) -> Result<&Affine, OperatorError> {
-    transform.as_affine().ok_or_else(|| {
-        OperatorError::failed("a transform that is no matrix")
-            .hint("this `resample` knows affine transforms only")
-    })
-}
-
-fn resampled(
-    source: &AnyVolume,
-    target: &Grid,
-    map: Option<&Affine>,
-    interpolation: Interpolation,
-    ctx: &Context,
-) -> Result<AnyVolume, OperatorError> {
-    Ok(match source {
-        AnyVolume::Image(v) => AnyVolume::Image(resample::image(v, target, map, interpolation, ctx)?),
-        AnyVolume::Mask(v) => AnyVolume::Mask(resample::mask(v, target, map, interpolation, ctx)?),
-        AnyVolume::Labels(v) => AnyVolume::Labels(resample::labels(v, target, map, ctx)?),
-        AnyVolume::Probability(v) => {
-            AnyVolume::Probability(resample::probability(v, target, map, interpolation, ctx)?)
-        }
-    })
-}
-
-fn has_content(volume: &AnyVolume) -> bool {
-    match volume {
-        AnyVolume::Image(v) => v.voxels().iter().any(|x| *x != 0.0),
-        AnyVolume::Mask(v) => v.voxels().iter().any(|x| *x != 0),
-        AnyVolume::Labels(v) => v.voxels().iter().any(|x| *x != 0),
-        AnyVolume::Probability(v) => v.voxels().iter().any(|x| *x != 0.0),
     }
 }
 

@@ -116,3 +116,32 @@ fn settings_out_of_range_or_unknown_are_refused() {
     assert!(refusal(json!({ "matrix": 2000 })).message.contains("setting `matrix` is 2000"));
     assert!(refusal(json!({ "matix": 256 })).message.contains("unknown field `matix`"));
 }
+
+/// A vote smooths the staircase that the nearest voxel leaves, and makes no label.
+#[test]
+fn labels_are_voted_on_demand_and_stay_integers() {
+    let mask = ball_mask(*source().grid(), [9.0, 9.0, 9.0], 6.0);
+    let voxels: Vec<u32> = mask.voxels().iter().map(|v| u32::from(*v) * 70_000 + 3).collect();
+    let inputs =
+        Inputs::new().with("image", Labels::new(*source().grid(), voxels).unwrap()).with("like", like());
+    let voted = |settings| {
+        let outputs = run::<Resample>(settings, &inputs).unwrap();
+        match outputs.value("image").unwrap().volume().unwrap() {
+            AnyVolume::Labels(labels) => labels.voxels().to_vec(),
+            other => panic!("labels became {other:?}"),
+        }
+    };
+    let (nearest, vote) = (voted(json!({})), voted(json!({ "labels": "vote", "vote_sigma_mm": [2, 2, 2] })));
+    assert_ne!(nearest, vote);
+    assert!(vote.iter().all(|label| [0, 3, 70_003].contains(label)));
+}
+
+#[test]
+fn a_vote_without_width_and_a_width_without_vote_are_refused() {
+    let inputs = Inputs::new().with("image", source()).with("like", like());
+    let refusal = |settings| run::<Resample>(settings, &inputs).unwrap_err().message;
+    let zero = json!({ "labels": "vote", "vote_sigma_mm": [1, 0, 1] });
+    assert!(refusal(zero).contains("`vote_sigma_mm` is [1.0, 0.0, 1.0]"));
+    assert!(refusal(json!({ "vote_sigma_mm": [1, 1, 1] })).contains("without `labels = \"vote\"`"));
+    assert!(refusal(json!({ "interpolation": "spline" })).contains("unknown variant `spline`"));
+}

@@ -3,139 +3,149 @@
 //! Source: M. Unser, "Splines: a perfect fit for signal and image processing", IEEE Signal Processing Magazine 16(6), 1999;
 //! the recursive filter is its box 2.
 
-use crate::buffer::Buf;
+use super::lattice::{Lattice, mirrored};
 use crate::context::Context;
 use crate::error::OperatorError;
+use std::array::from_fn;
 
 /// Pole of the cubic B-spline's inverse filter, sqrt(3) - 2.
-const POLE: f64 = -0.267_949_192_431_122_7;
+const POLE: f32 = -0.267_949_2;
+
+/// (1 - pole)(1 - 1/pole): the filter's gain at frequency zero.
+const GAIN: f32 = 6.0;
 
 /// The start sum of the filter stops where the pole's powers fall below f32's precision: 0.268^18 is 5e-11.
 const HORIZON: usize = 18;
 
-/// Spline coefficients of voxels, `[nx, ny, nz]`, mirrored about the outermost voxel centres.
-///
-/// # Errors
-/// No memory; the stage was asked to stop.
-pub(super) fn coefficients<V: Copy + Into<f32> + Sync>(
-    shape: [usize; 3],
-    voxels: &[V],
-    ctx: &Context,
-) -> Result<Buf<f32>, OperatorError> {
-    let [nx, ny, nz] = shape;
-    let plane = nx * ny;
-    let mut slices = ctx.alloc::<f32>(plane * nz)?;
-    ctx.fill(&mut slices, plane, |k, slice| {
-        for (out, voxel) in slice.iter_mut().zip(&voxels[k * plane..]) {
-            *out = (*voxel).into();
-        }
-        let mut line = Vec::new();
-        for j in 0..ny {
-            filter_line(slice, nx * j, 1, nx, &mut line);
-        }
-        for i in 0..nx {
-            filter_line(slice, i, nx, ny, &mut line);
-        }
-    });
-    ctx.check_cancelled()?;
-    if nz == 1 {
-        return Ok(slices.freeze());
-    }
-    // Lines along k cross the slices: each row of lines is filtered on its own, then put back.
-    let sheets = ctx.map(ny, |j| {
-        let mut sheet: Vec<f32> = Vec::with_capacity(nx * nz);
-        for k in 0..nz {
-            sheet.extend_from_slice(&slices[plane * k + nx * j..][..nx]);
-        }
-        let mut line = Vec::new();
-        for i in 0..nx {
-            filter_line(&mut sheet, i, nx, nz, &mut line);
-        }
-        sheet
-    });
-    ctx.fill(&mut slices, plane, |k, slice| {
-        for (j, row) in slice.chunks_exact_mut(nx).enumerate() {
-            row.copy_from_slice(&sheets[j][nx * k..][..nx]);
-        }
-    });
-    ctx.check_cancelled()?;
-    Ok(slices.freeze())
-}
+/// Numbers to each side of the voxels that reach a place between them.
+const BEFORE: usize = 1;
+const AFTER: usize = 2;
 
-/// Turns one line of samples into coefficients, in place; `line` is scratch space.
-fn filter_line(data: &mut [f32], start: usize, stride: usize, len: usize, line: &mut Vec<f64>) {
-    if len < 2 {
-        return;
+/// Lines that are filtered side by side along `i`: enough that one's steps hide the other's waiting.
+const LINES: usize = 8;
+
+/// The spline through all voxels.
+pub(super) struct Spline(Lattice);
+
+impl Spline {
+    /// Finds the coefficients of voxels, mirrored about the outermost centres.
+    ///
+    /// They lie in memory with `k` before `j`: so every pass runs along rows, and what one thread writes is one block.
+    ///
+    /// # Errors
+    /// No memory; the stage was asked to stop.
+    pub(super) fn new<V: Copy + Into<f32> + Sync>(
+        shape: [usize; 3],
+        voxels: &[V],
+        ctx: &Context,
+    ) -> Result<Self, OperatorError> {
+        let [nx, ny, nz] = shape;
+        let mut slices = ctx.alloc::<f32>(nx * ny * nz)?;
+        ctx.fill(&mut slices, nx * ny, |k, slice| {
+            if ctx.cancelled() {
+                return;
+            }
+            for (out, voxel) in slice.iter_mut().zip(&voxels[k * nx * ny..]) {
+                *out = (*voxel).into();
+            }
+            slice.chunks_mut(nx * LINES).for_each(|lines| filter_lines(lines, nx));
+            filter_rows(slice, nx);
+        });
+        ctx.check_cancelled()?;
+        let padded = shape.map(|n| n + BEFORE + AFTER);
+        let [columns, rows, planes] = shape.map(|n| mirrored(n, BEFORE, AFTER));
+        let sheet = padded[0] * padded[2];
+        let mut numbers = ctx.alloc::<f32>(sheet * padded[1])?;
+        ctx.fill(&mut numbers, sheet, |j, sheet| {
+            if ctx.cancelled() {
+                return;
+            }
+            let mut block: Vec<f32> = Vec::with_capacity(nx * nz);
+            (0..nz).for_each(|k| block.extend_from_slice(&slices[nx * (rows(j) + ny * k)..][..nx]));
+            filter_rows(&mut block, nx);
+            for (k, out) in sheet.chunks_exact_mut(padded[0]).enumerate() {
+                let row = &block[nx * planes(k)..][..nx];
+                out[BEFORE..][..nx].copy_from_slice(row);
+                for i in [0, nx + BEFORE, nx + AFTER] {
+                    out[i] = row[columns(i)];
+                }
+            }
+        });
+        ctx.check_cancelled()?;
+        Ok(Self(Lattice { numbers: numbers.freeze(), strides: [1, sheet, padded[0]] }))
     }
-    line.clear();
-    line.extend((0..len).map(|n| f64::from(data[start + n * stride]) * GAIN));
-    line[0] = first_causal(line);
-    for n in 1..len {
-        line[n] += POLE * line[n - 1];
-    }
-    line[len - 1] = POLE / (POLE * POLE - 1.0) * (line[len - 1] + POLE * line[len - 2]);
-    for n in (0..len - 1).rev() {
-        line[n] = POLE * (line[n + 1] - line[n]);
-    }
-    for (n, coefficient) in line.iter().enumerate() {
-        data[start + n * stride] = *coefficient as f32;
+
+    /// The value at a place in voxels within the outermost centres.
+    #[inline]
+    pub(super) fn value(&self, place: [f64; 3]) -> f32 {
+        let low = place.map(|c| c as usize);
+        self.0.sum(low, from_fn(|axis| weights((place[axis] - low[axis] as f64) as f32)))
     }
 }
 
-/// (1 - pole)(1 - 1/pole): the filter's gain at frequency zero.
-const GAIN: f64 = 6.0;
-
-/// The causal filter's first value: the sum over all mirrored samples before it.
-fn first_causal(line: &[f64]) -> f64 {
-    let period = 2 * (line.len() - 1);
-    let mut sum = 0.0;
-    let mut power = 1.0;
-    for n in 0..HORIZON {
-        let folded = n % period;
-        sum += power * line[folded.min(period - folded)];
-        power *= POLE;
-    }
-    sum
-}
-
-/// The spline's value at a place in voxels within the outermost centres.
+/// Weights of the four coefficients that reach a place at `f` between the inner two.
 #[inline]
-pub(super) fn value(coefficients: &[f32], shape: [usize; 3], place: [f64; 3]) -> f32 {
-    let [nx, ny, _] = shape;
-    let strides = [1, nx, nx * ny];
-    let [x, y, z] = [0, 1, 2].map(|axis| taps(place[axis], shape[axis], strides[axis]));
-    let mut sum = 0.0f32;
-    for (oz, wz) in z {
-        for (oy, wy) in y {
-            let base = oz + oy;
-            let row: f32 = x.iter().map(|(ox, wx)| wx * coefficients[base + ox]).sum();
-            sum += wz * wy * row;
-        }
-    }
-    sum
-}
-
-/// Offsets and weights of the four coefficients that reach a coordinate.
-#[inline]
-fn taps(at: f64, len: usize, stride: usize) -> [(usize, f32); 4] {
-    let low = at as usize;
-    let f = (at - low as f64) as f32;
+fn weights(f: f32) -> [f32; 4] {
     let g = 1.0 - f;
-    let weights = [
+    [
         g * g * g / 6.0,
         (4.0 - 6.0 * f * f + 3.0 * f * f * f) / 6.0,
         (4.0 - 6.0 * g * g + 3.0 * g * g * g) / 6.0,
         f * f * f / 6.0,
-    ];
-    std::array::from_fn(|tap| (mirrored(low + tap, len) * stride, weights[tap]))
+    ]
 }
 
-/// Index `shifted - 1`, folded at both outermost centres.
-fn mirrored(shifted: usize, len: usize) -> usize {
-    if len == 1 {
-        return 0;
+/// Turns samples into coefficients along rows, in place: up to [`LINES`] rows of `nx`.
+fn filter_lines(lines: &mut [f32], nx: usize) {
+    if lines.len() < nx * LINES {
+        lines.chunks_exact_mut(nx).for_each(|line| filter_rows(line, 1));
+        return;
     }
-    let period = 2 * (len - 1);
-    let folded = (shifted + period - 1) % period;
-    folded.min(period - folded)
+    let mut turned = vec![0.0; lines.len()];
+    for (n, line) in lines.chunks_exact(nx).enumerate() {
+        line.iter().enumerate().for_each(|(i, value)| turned[i * LINES + n] = *value);
+    }
+    filter_rows(&mut turned, LINES);
+    for (n, line) in lines.chunks_exact_mut(nx).enumerate() {
+        line.iter_mut().enumerate().for_each(|(i, value)| *value = turned[i * LINES + n]);
+    }
+}
+
+/// Turns samples into coefficients across rows of `width`, in place.
+fn filter_rows(rows: &mut [f32], width: usize) {
+    let len = rows.len() / width;
+    if len < 2 {
+        return;
+    }
+    let mut start = vec![0.0; width];
+    first_causal(rows, width, &mut start);
+    rows[..width].copy_from_slice(&start);
+    for n in 1..len {
+        let (before, here) = rows.split_at_mut(n * width);
+        for (value, last) in here[..width].iter_mut().zip(&before[(n - 1) * width..]) {
+            *value = GAIN * *value + POLE * last;
+        }
+    }
+    let (before, here) = rows.split_at_mut((len - 1) * width);
+    for (value, last) in here.iter_mut().zip(&before[(len - 2) * width..]) {
+        *value = POLE / (POLE * POLE - 1.0) * (*value + POLE * last);
+    }
+    for n in (0..len - 1).rev() {
+        let (here, after) = rows.split_at_mut((n + 1) * width);
+        for (value, next) in here[n * width..].iter_mut().zip(&*after) {
+            *value = POLE * (next - *value);
+        }
+    }
+}
+
+/// The causal filter's first row: the sum over all mirrored samples before it.
+fn first_causal(rows: &[f32], width: usize, start: &mut [f32]) {
+    let period = 2 * (rows.len() / width - 1);
+    let mut power = GAIN;
+    for n in 0..HORIZON {
+        let folded = n % period;
+        let row = &rows[folded.min(period - folded) * width..][..width];
+        start.iter_mut().zip(row).for_each(|(sum, value)| *sum += power * value);
+        power *= POLE;
+    }
 }
