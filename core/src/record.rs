@@ -191,3 +191,44 @@ pub struct OutputEntry {
     /// BLAKE3 of its content.
     pub blake3: Digest,
 }
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::{BTreeSet, Claim, End, Ending, FORMAT, Process, StateFolder, now};
+
+    /// Run 1 takes a case.
+    pub(crate) fn claim(name: &str, process: &Process) -> Claim {
+        Claim {
+            format: FORMAT,
+            name: name.to_owned(),
+            run: 1,
+            process: process.clone(),
+            home: StateFolder::home(1),
+            token: None,
+            why: "missing".to_owned(),
+            fingerprint: None,
+            since: now(),
+        }
+    }
+
+    /// A case ended well, and nothing else is known.
+    pub(crate) fn blank_end(name: &str) -> End {
+        End {
+            format: FORMAT,
+            name: name.to_owned(),
+            run: 1,
+            ending: Ending::Ok,
+            reason: None,
+            hint: None,
+            fingerprint: None,
+            present: BTreeSet::new(),
+            stages: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            values: false,
+            seconds: 1.0,
+            since: now(),
+            until: now(),
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! A submission's manifest: one line a case, frozen when the run starts.
 
-use super::decide::{Decided, place_of};
-use crate::record::{RecordError, StateFolder, write_new};
-use crate::runner::CaseInput;
+use super::decide::Decided;
+use super::session::input_entry;
+use crate::record::{InputEntry, RecordError, StateFolder, write_new};
 use crate::store::Digest;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Name of the file in a run's folder.
 pub const MANIFEST_FILE: &str = "manifest.jsonl";
@@ -23,48 +23,23 @@ pub struct Line {
     pub present: Vec<String>,
     /// Stages that its plan runs.
     pub stages: usize,
-    /// What it brings.
-    pub inputs: Vec<LineInput>,
+    /// What it brings; a file's content where that had to be known: the record of the case has it in any event.
+    pub inputs: Vec<InputEntry>,
     /// What it is made from, where that had to be known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Digest>,
 }
 
-/// An input in a manifest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LineInput {
-    /// Its name.
-    pub name: String,
-    /// Its file, absolute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-    /// The number or text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
-    /// Content of the file, where that had to be known; the record of the case has it in any event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
-}
-
 impl Line {
     /// A case that was decided on.
     pub fn of(case: &Decided) -> Self {
-        let input = |(name, input): (&String, &CaseInput)| LineInput {
-            name: name.clone(),
-            path: place_of(input).map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
-            value: match input {
-                CaseInput::Value(value) => super::session::plain(&value.content),
-                CaseInput::File(_) | CaseInput::Slices(_) => None,
-            },
-            digest: case.digests.get(name).copied(),
-        };
         Self {
             case: case.label.to_string(),
             decision: case.decision.name().to_owned(),
             why: case.decision.why().to_owned(),
             present: case.inputs.keys().cloned().collect(),
             stages: case.plan.iter().flat_map(|plan| &plan.nodes).filter(|node| node.runs()).count(),
-            inputs: case.inputs.iter().map(input).collect(),
+            inputs: case.inputs.iter().map(|input| input_entry(input, &case.digests)).collect(),
             fingerprint: case.fingerprint,
         }
     }

@@ -382,7 +382,11 @@ fn stage_entry(record: &StageRecord) -> StageEntry {
     }
 }
 
-fn input_entry((name, input): (&String, &CaseInput), digests: &BTreeMap<String, Digest>) -> InputEntry {
+/// What a case brings, as it is recorded.
+pub(super) fn input_entry(
+    (name, input): (&String, &CaseInput),
+    digests: &BTreeMap<String, Digest>,
+) -> InputEntry {
     let path = place_of(input).map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let value = match input {
         CaseInput::File(_) => None,
@@ -429,28 +433,6 @@ fn next_run(state: &StateFolder) -> Result<u32, PublishError> {
 #[cfg(test)]
 pub(super) mod tests_support {
     use super::*;
-    use std::collections::BTreeSet;
-
-    /// A record of nothing.
-    pub(in crate::batch) fn blank_end(label: &str) -> End {
-        End {
-            format: FORMAT,
-            name: label.to_owned(),
-            run: 1,
-            ending: Ending::Ok,
-            reason: None,
-            hint: None,
-            fingerprint: None,
-            present: BTreeSet::new(),
-            stages: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            values: false,
-            seconds: 1.0,
-            since: record::now(),
-            until: record::now(),
-        }
-    }
 
     /// A workflow of nothing.
     pub(in crate::batch) fn blank_graph() -> Graph {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::fault::Span;
 use crate::plan::OutputPlan;
-use crate::record::{Claim, Claimed, FORMAT, Process, is_disk_full, now};
+use crate::record::{Claimed, Process, is_disk_full, tests_support};
 use sdk::Kind;
 
 /// A workflow with a note for each of two data sets.
@@ -30,23 +30,7 @@ fn graph() -> Graph {
 }
 
 fn end(ending: Ending) -> End {
-    End {
-        format: FORMAT,
-        name: "sub-01".to_owned(),
-        run: 1,
-        ending,
-        reason: None,
-        hint: None,
-        fingerprint: None,
-        present: BTreeSet::new(),
-        stages: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        values: false,
-        seconds: 1.0,
-        since: now(),
-        until: now(),
-    }
+    End { ending, ..tests_support::blank_end("sub-01") }
 }
 
 /// Publishes a text as a case's only output of each data set; its files, relative to the output folder.
@@ -65,17 +49,7 @@ fn publish(publisher: &Publisher, label: &str, text: &str, ending: Ending) -> Ve
     let value = || vec![(String::new(), Value::from(text))];
     let outputs = [value(), value()];
     let state = &publisher.place().state;
-    let claim = Claim {
-        format: FORMAT,
-        name: label.to_string(),
-        run: 1,
-        process: Process::this().clone(),
-        home: StateFolder::home(1),
-        token: None,
-        why: "missing".to_owned(),
-        fingerprint: None,
-        since: now(),
-    };
+    let claim = tests_support::claim(&label.to_string(), Process::this());
     let attempts = Attempts::of_case(state, &label.to_string());
     let Claimed::Mine(number) = attempts.claim_next(state, &claim).unwrap() else { panic!("alone") };
     let case = Publication {

@@ -209,7 +209,7 @@ fn parse<T: DeserializeOwned>(path: &Path, odd: &mut Vec<(PathBuf, String)>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FORMAT, Process, now};
+    use super::super::{Process, tests_support};
     use super::*;
 
     fn scene() -> (tempfile::TempDir, StateFolder) {
@@ -220,37 +220,11 @@ mod tests {
     }
 
     fn claim(process: &Process) -> Claim {
-        Claim {
-            format: FORMAT,
-            name: "sub-01".to_owned(),
-            run: 1,
-            process: process.clone(),
-            home: StateFolder::home(1),
-            token: None,
-            why: "missing".to_owned(),
-            fingerprint: None,
-            since: now(),
-        }
+        tests_support::claim("sub-01", process)
     }
 
     fn end(ending: Ending) -> End {
-        End {
-            format: FORMAT,
-            name: "sub-01".to_owned(),
-            run: 1,
-            ending,
-            reason: None,
-            hint: None,
-            fingerprint: None,
-            present: std::collections::BTreeSet::new(),
-            stages: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            values: false,
-            seconds: 1.5,
-            since: now(),
-            until: now(),
-        }
+        End { ending, ..tests_support::blank_end("sub-01") }
     }
 
     #[test]

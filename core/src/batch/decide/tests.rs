@@ -1,7 +1,8 @@
 use super::*;
-use crate::batch::session::tests_support::{blank_end, blank_graph};
+use crate::batch::session::tests_support::blank_graph;
 use crate::plan::{InputSpec, OnError, Pick};
-use crate::record::{Claimed, Ending, FORMAT, InputEntry, OutputEntry, Process, now};
+use crate::record::tests_support::{self, blank_end};
+use crate::record::{Claimed, Ending, InputEntry, OutputEntry, Process};
 use crate::registry::Registry;
 use sdk::Kind;
 
@@ -86,17 +87,7 @@ impl Scene {
     }
 
     fn claim(&self, process: &Process) -> u32 {
-        let claim = Claim {
-            format: FORMAT,
-            name: "sub-01".to_owned(),
-            run: 3,
-            process: process.clone(),
-            home: StateFolder::home(3),
-            token: None,
-            why: "missing".to_owned(),
-            fingerprint: None,
-            since: now(),
-        };
+        let claim = Claim { run: 3, home: StateFolder::home(3), ..tests_support::claim("sub-01", process) };
         match Attempts::of_case(&self.state, "sub-01").claim_next(&self.state, &claim).unwrap() {
             Claimed::Mine(number) => number,
             Claimed::Taken => panic!("nobody else is here"),

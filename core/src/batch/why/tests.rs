@@ -1,6 +1,6 @@
 use super::*;
-use crate::batch::session::tests_support::blank_end;
-use crate::record::{Claimed, FORMAT, StageEntry, now};
+use crate::record::tests_support::{self, blank_end};
+use crate::record::{Claimed, StageEntry};
 use serde_json::json;
 
 /// An output folder with a case that has one claim.
@@ -14,17 +14,7 @@ fn scene(process: &Process) -> (tempfile::TempDir, StateFolder) {
 }
 
 fn claim(state: &StateFolder, process: &Process) {
-    let claim = Claim {
-        format: FORMAT,
-        name: "sub-01".to_owned(),
-        run: 1,
-        process: process.clone(),
-        home: StateFolder::home(1),
-        token: None,
-        why: "missing".to_owned(),
-        fingerprint: None,
-        since: now(),
-    };
+    let claim = tests_support::claim("sub-01", process);
     let claimed = Attempts::of_case(state, "sub-01").claim_next(state, &claim).unwrap();
     assert!(matches!(claimed, Claimed::Mine(_)));
 }

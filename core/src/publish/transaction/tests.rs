@@ -1,6 +1,6 @@
 use super::*;
-use crate::record::{Claim, Claimed, Process, now, write_new};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::record::{Claimed, Process, tests_support, write_new};
+use std::collections::BTreeMap;
 
 /// An output folder with two data sets.
 struct Scene {
@@ -21,17 +21,7 @@ impl Scene {
     }
 
     fn claim(&self) -> u32 {
-        let claim = Claim {
-            format: FORMAT,
-            name: CASE.to_owned(),
-            run: 1,
-            process: Process::this().clone(),
-            home: StateFolder::home(1),
-            token: None,
-            why: "missing".to_owned(),
-            fingerprint: None,
-            since: now(),
-        };
+        let claim = tests_support::claim(CASE, Process::this());
         match Attempts::of_case(&self.place.state, CASE).claim_next(&self.place.state, &claim).unwrap() {
             Claimed::Mine(number) => number,
             Claimed::Taken => panic!("nobody else is here"),
@@ -87,21 +77,10 @@ impl Scene {
 
 fn end() -> End {
     End {
-        format: FORMAT,
-        name: CASE.to_owned(),
-        run: 1,
-        ending: Ending::Ok,
-        reason: None,
-        hint: None,
-        fingerprint: None,
-        present: BTreeSet::new(),
-        stages: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
         values: true,
-        seconds: 1.0,
         since: "2026-01-01T00:00:00Z".to_owned(),
         until: "2026-01-01T00:00:01Z".to_owned(),
+        ..tests_support::blank_end(CASE)
     }
 }
 
