@@ -1,6 +1,7 @@
 //! Speed of filter and measurement on a full-size volume.
 
 use divan::{Bencher, black_box};
+use neuroloom_lesions::filter::features::Beside;
 use neuroloom_lesions::{filter, measure};
 use sdk::testing::context_with;
 use sdk::{Grid, Image, Labels, Probability};
@@ -37,7 +38,8 @@ fn scores() -> Probability {
 }
 
 fn lesions(scores: &Probability) -> Labels {
-    let found = filter::lesions(scores, None, 0.5, &filter::Options::default(), &context_with(2));
+    let found =
+        filter::lesions(scores, &Beside::default(), 0.5, &filter::Options::default(), None, &context_with(2));
     found.expect("scores are in range").labels
 }
 
@@ -46,7 +48,7 @@ fn lesions(scores: &Probability) -> Labels {
 fn filter_lesions(bencher: Bencher<'_, '_>, threads: usize) {
     let (scores, ctx) = (scores(), context_with(threads));
     let options = filter::Options::default();
-    bencher.bench(|| filter::lesions(black_box(&scores), None, 0.5, &options, &ctx));
+    bencher.bench(|| filter::lesions(black_box(&scores), &Beside::default(), 0.5, &options, None, &ctx));
 }
 
 /// Every measure of about 400 lesions: below 50 ms.

@@ -1,17 +1,35 @@
-//! Lesions out of a score map: threshold, connected components, size limit.
+//! Lesions out of a score map: threshold, connected components, and the rules that tell lesions from what looks like them.
 //!
 //! A voxel is a candidate's if its score is at least the threshold, both as f32, inside the mask; a score that is not finite
-//! counts as 0. Touching voxels are one candidate. A candidate below the size limit is no lesion, but a class of its own that
-//! stays in sight: real metastases can be that small.
+//! counts as 0. Touching voxels are one candidate. It has one of three classes, decided in this order:
 //!
-//! Candidates are numbered largest first (of equal ones: first in memory), accepted ones before those below the size limit.
+//! 1. `rejected` by `seed_threshold`: no voxel reaches it (hysteresis).
+//! 2. `below_size`: smaller than the size limit. No lesion, but kept in sight: real metastases can be that small. No other rule
+//!    looks at it, for shape and contrast of a few voxels say little.
+//! 3. `rejected` by the first of [`rules`] that it breaks, or by a [`learned`] rule in their place.
+//! 4. `accepted` else.
 //!
-//! Source: E. Grøvik et al., J. Magn. Reson. Imaging 51, 2020 (26-connected components, 10 mm^3).
+//! A rule whose feature a candidate lacks, since an input is absent, lets it pass. Candidates are numbered by class (accepted,
+//! below the size limit, rejected), within a class largest first, of equal ones the first in memory.
+//!
+//! Source: E. Grøvik et al., J. Magn. Reson. Imaging 51, 2020 (26-connected components, 10 mm^3); of the features, see
+//! [`features`].
 
-use sdk::imaging::components::{Components, Connectivity, UnknownConnectivity};
-use sdk::{Column, Context, Facts, Grid, JsonSchema, Labels, Mask, OperatorError, Probability, Table};
+pub mod candidates;
+pub mod features;
+pub mod learned;
+mod list;
+pub mod rules;
+
+use candidates::{Candidate, Candidates};
+use features::{Beside, Features};
+use learned::{LearnedRule, RuleError};
+use rules::{Rule, Test};
+use sdk::imaging::components::{Connectivity, UnknownConnectivity};
+use sdk::{
+    Context, Facts, FileSetting, Grid, Image, JsonSchema, Labels, Mask, OperatorError, Probability, Table,
+};
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The publication behind the default rule.
 pub const CITATION: &str = "Grøvik E, Yi D, Iv M, Tong E, Rubin D, Zaharchuk G. Deep learning enables automatic detection and \
@@ -27,6 +45,9 @@ const SLACK: f64 = 1e-9;
 /// How far beyond 0..=1 a score may lie through rounding in resampling.
 const SCORE_SLACK: f32 = 1e-3;
 
+/// Widest scale of vesselness, mm: half a sinus.
+const MAX_SCALE_MM: f64 = 10.0;
+
 /// Settings of `filter_lesions`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -36,17 +57,61 @@ pub struct Options {
     /// 0.5.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: Option<f64>,
+    /// Score that at least one voxel must reach, not below the threshold; without it the threshold.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub seed_threshold: Option<f64>,
     /// Smallest volume of a lesion in mm^3, itself accepted.
     #[schemars(range(min = 0.0))]
     pub min_volume_mm3: f64,
     /// Which voxels touch: 6 (faces), 18 (and edges) or 26 (and corners).
     #[schemars(extend("enum" = [6, 18, 26]))]
     pub connectivity: u32,
+    /// The rules that reject candidates, by the names of their limits, in this order; an empty list turns all off.
+    pub rules: Vec<Rule>,
+    /// Lowest contrast in the black-blood image of what is bright in the image, in spreads of the brain's intensities.
+    pub min_black_blood: f64,
+    /// Lowest gain of contrast by the contrast agent, in spreads of the brain's intensities.
+    pub min_enhancement: f64,
+    /// Highest tube measure where the image curves most, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_vesselness: f64,
+    /// Highest ratio of the longest to the middle principal axis, from 1.
+    #[schemars(range(min = 1.0))]
+    pub max_elongation: f64,
+    /// Lowest share of the ball with the same longest diameter that a lesion fills, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_compactness: f64,
+    /// Least depth of the deepest voxel below the brain's edge, mm.
+    #[schemars(range(min = 0.0))]
+    pub min_edge_mm: f64,
+    /// Highest mean of the prior of sinuses and skull base, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_prior: f64,
+    /// Scales at which tubes are looked for: standard deviations of Gaussians in mm, above 0, up to 10.
+    #[schemars(length(min = 1, max = 8))]
+    pub vessel_scales_mm: Vec<f64>,
+    /// A rule that `fit_filter` learned, in the place of `rules`.
+    pub rule_file: Option<FileSetting>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threshold: None, min_volume_mm3: 10.0, connectivity: 26 }
+        Self {
+            threshold: None,
+            seed_threshold: None,
+            min_volume_mm3: 10.0,
+            connectivity: 26,
+            rules: Rule::ALL.to_vec(),
+            min_black_blood: 0.0,
+            min_enhancement: 0.0,
+            max_vesselness: 0.7,
+            max_elongation: 4.0,
+            min_compactness: 0.02,
+            min_edge_mm: 1.5,
+            max_prior: 0.5,
+            vessel_scales_mm: vec![1.0, 1.5, 2.5],
+            rule_file: None,
+        }
     }
 }
 
@@ -61,11 +126,47 @@ impl Options {
         {
             return Err(FilterError::Threshold { given_by: ThresholdSource::Setting, found });
         }
-        if !(self.min_volume_mm3.is_finite() && self.min_volume_mm3 >= 0.0) {
-            return Err(FilterError::MinVolume { found: self.min_volume_mm3 });
+        let at_least = |name, found: f64, low: f64| {
+            let fits = found.is_finite() && found >= low;
+            if fits { Ok(()) } else { Err(FilterError::Limit { name, found, low }) }
+        };
+        at_least("min_volume_mm3", self.min_volume_mm3, 0.0)?;
+        at_least("seed_threshold", self.seed_threshold.unwrap_or(0.0), 0.0)?;
+        at_least("max_vesselness", self.max_vesselness, 0.0)?;
+        at_least("max_elongation", self.max_elongation, 1.0)?;
+        at_least("min_compactness", self.min_compactness, 0.0)?;
+        at_least("min_edge_mm", self.min_edge_mm, 0.0)?;
+        at_least("max_prior", self.max_prior, 0.0)?;
+        at_least("min_black_blood", self.min_black_blood, f64::MIN)?;
+        at_least("min_enhancement", self.min_enhancement, f64::MIN)?;
+        for &found in &self.vessel_scales_mm {
+            if !(found > 0.0 && found <= MAX_SCALE_MM) {
+                return Err(FilterError::Scale { found });
+            }
         }
         Connectivity::of(self.connectivity)?;
         Ok(())
+    }
+
+    /// The limit of a rule.
+    pub const fn limit(&self, rule: Rule) -> f64 {
+        match rule {
+            Rule::MinBlackBlood => self.min_black_blood,
+            Rule::MinEnhancement => self.min_enhancement,
+            Rule::MaxVesselness => self.max_vesselness,
+            Rule::MaxElongation => self.max_elongation,
+            Rule::MinCompactness => self.min_compactness,
+            Rule::MinEdgeMm => self.min_edge_mm,
+            Rule::MaxPrior => self.max_prior,
+        }
+    }
+
+    /// The learned rule, if one is named.
+    ///
+    /// # Errors
+    /// [`RuleError`].
+    pub fn learned(&self) -> Result<Option<LearnedRule>, RuleError> {
+        self.rule_file.as_ref().map(|file| LearnedRule::read(file.as_ref())).transpose()
     }
 }
 
@@ -103,20 +204,46 @@ pub enum FilterError {
         /// The threshold.
         found: f64,
     },
-    /// A size limit that no volume can be held against.
-    #[error("`min_volume_mm3` is {found}, below 0 or not finite\nhint: 0 accepts every candidate")]
-    MinVolume {
-        /// The limit.
+    /// A seed that would let more in than the threshold.
+    #[error(
+        "`seed_threshold` is {found}, where {threshold} (the threshold) to 1 is expected\nhint: leave it out to have no hysteresis"
+    )]
+    Seed {
+        /// The seed threshold.
+        found: f64,
+        /// The threshold.
+        threshold: f64,
+    },
+    /// A limit that nothing can be held against.
+    #[error(
+        "`{name}` is {found}, below {low} or not finite\nhint: take a rule out of `rules` to turn it off"
+    )]
+    Limit {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        found: f64,
+        /// Its lowest.
+        low: f64,
+    },
+    /// A scale at which nothing can be looked for.
+    #[error(
+        "`vessel_scales_mm` holds {found}, outside 0 to {MAX_SCALE_MM} mm\nhint: 1 to 3 mm suit cerebral vessels"
+    )]
+    Scale {
+        /// The scale, mm.
         found: f64,
     },
     /// A connectivity other than 6, 18, 26.
     #[error(transparent)]
     Connectivity(#[from] UnknownConnectivity),
-    /// Mask and scores lie on different grids.
-    #[error("a mask on {mask} for scores on {scores}\nhint: `resample` the mask onto the scores' grid")]
+    /// A volume and the scores lie on different grids.
+    #[error("`{name}` on {found} for scores on {scores}\nhint: `resample` it onto the scores' grid")]
     OtherGrid {
-        /// Grid of the mask.
-        mask: Box<Grid>,
+        /// Port of the volume.
+        name: &'static str,
+        /// Its grid.
+        found: Box<Grid>,
         /// Grid of the scores.
         scores: Box<Grid>,
     },
@@ -143,10 +270,51 @@ pub struct Lesions {
     pub labels: Labels,
     /// Candidates below the size limit, `n + 1` and up.
     pub below_size: Labels,
+    /// Rejected candidates; their numbers go on.
+    pub rejected: Labels,
     /// A row for each candidate, in the order of its ids.
     pub table: Table,
     /// Scores inside the mask that are NaN or infinite.
     pub non_finite: usize,
+    /// The rules, with limits, and why those that are off are off: `{name: {limit, on, why}}`.
+    pub rules: serde_json::Value,
+}
+
+/// The class of a candidate, in the order of their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// A lesion.
+    Accepted,
+    /// Smaller than the size limit.
+    BelowSize,
+    /// What looked like a lesion.
+    Rejected,
+}
+
+impl Class {
+    /// As the table says it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::BelowSize => "below_size",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// What became of a candidate: class, the rule that decided, what was held against which limit, and why in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Its class.
+    pub class: Class,
+    /// The setting that decided.
+    pub rule: &'static str,
+    /// What was held against the limit.
+    pub value: f64,
+    /// The limit.
+    pub limit: f64,
+    /// The largest contributions to the verdict of a learned rule.
+    pub explanation: Option<String>,
 }
 
 /// The threshold to use, and who gave it: the setting, else the score map's fact, else [`DEFAULT_THRESHOLD`].
@@ -166,159 +334,113 @@ pub fn threshold(options: &Options, facts: &Facts) -> Result<(f64, ThresholdSour
     }
 }
 
-/// Finds the lesions of a score map, inside `mask` if there is one.
+/// Finds the lesions of a score map, inside the mask if there is one.
 ///
 /// * `threshold`: lowest score of a lesion's voxels, compared as f32.
+/// * `learned`: a rule in the place of `options.rules`.
 ///
 /// # Errors
 /// [`FilterError`]; no memory; the stage was asked to stop.
 pub fn lesions(
     probability: &Probability,
-    mask: Option<&Mask>,
+    beside: &Beside<'_>,
     threshold: f64,
     options: &Options,
+    learned: Option<&LearnedRule>,
     ctx: &Context,
 ) -> Result<Lesions, OperatorError> {
     let grid = probability.grid();
-    check_mask(grid, mask)?;
-    let (components, non_finite) =
-        components(probability, mask, threshold as f32, Connectivity::of(options.connectivity)?, ctx)?;
+    check_grids(grid, beside)?;
+    let seed = options.seed_threshold.unwrap_or(threshold);
+    if !(threshold..=1.0).contains(&seed) {
+        return Err(FilterError::Seed { found: seed, threshold }.into());
+    }
+    let connectivity = Connectivity::of(options.connectivity)?;
+    let found = Candidates::find(probability, beside.mask, threshold as f32, connectivity, ctx)?;
     ctx.check_cancelled()?;
+    ctx.progress(0.3, "features");
+    let features = features::of_all(&found.list, grid, beside, &options.vessel_scales_mm, ctx)?;
 
-    let (table, numbers) = sort_out(&components, &scores(probability.voxels(), &components), grid, options);
-    let paint = |numbers: &[u32]| -> Result<Labels, OperatorError> {
+    let judge = Judge { seed, options, learned };
+    let verdicts: Vec<Verdict> = found
+        .list
+        .iter()
+        .zip(&features)
+        .map(|(candidate, features)| judge.verdict(candidate, features))
+        .collect();
+    let mut order: Vec<usize> = (0..found.list.len()).collect();
+    // Stable: of equal candidates the first in memory comes first.
+    order.sort_by_key(|&n| (verdicts[n].class, std::cmp::Reverse(found.list[n].statistics.voxels)));
+    let paint = |class: Class| -> Result<Labels, OperatorError> {
+        let mut numbers = vec![0; order.len()];
+        for (number, &n) in (1..).zip(&order) {
+            numbers[n] = if verdicts[n].class == class { number } else { 0 };
+        }
         let mut out = ctx.alloc::<u32>(grid.len())?;
-        components.paint(&mut out, numbers, ctx);
+        if numbers.iter().any(|&number| number > 0) {
+            found.components.paint(&mut out, &numbers, ctx);
+        }
         Ok(Labels::new(*grid, out.freeze())?)
     };
-    Ok(Lesions { labels: paint(&numbers[0])?, below_size: paint(&numbers[1])?, table, non_finite })
+    Ok(Lesions {
+        labels: paint(Class::Accepted)?,
+        below_size: paint(Class::BelowSize)?,
+        rejected: paint(Class::Rejected)?,
+        table: list::table(&order, &found.list, &features, &verdicts, grid, options),
+        non_finite: found.non_finite,
+        rules: list::rules(options, beside, learned),
+    })
 }
 
-/// The table of candidates, and for each component its number among the accepted and among those below the size limit; 0
-/// where it is not one of them.
-fn sort_out(
-    components: &Components,
-    scores: &[Score],
-    grid: &Grid,
-    options: &Options,
-) -> (Table, [Vec<u32>; 2]) {
-    let voxel_mm3 = grid.voxel_volume_mm3();
-    let limit_mm3 = options.min_volume_mm3;
-    let statistics = components.statistics();
-    let mut order: Vec<usize> = (0..components.len()).collect();
-    // Stable: of equal candidates the first in memory comes first. Accepted ones are the larger ones.
-    order.sort_by_key(|&n| std::cmp::Reverse(statistics[n].voxels));
-    let mut numbers = [vec![0; components.len()], vec![0; components.len()]];
-    let mut table = Table::new(columns());
-    for (place, &n) in order.iter().enumerate() {
-        let voxels = statistics[n].voxels;
-        let volume_mm3 = voxels as f64 * voxel_mm3;
-        let accepted = volume_mm3 >= limit_mm3 * (1.0 - SLACK);
-        numbers[usize::from(!accepted)][n] = place as u32 + 1;
-        let [x, y, z] = grid.voxel_to_world.point(statistics[n].centroid());
-        table.rows.push(vec![
-            (place + 1).into(),
-            if accepted { "accepted" } else { "below_size" }.into(),
-            "min_volume_mm3".into(),
-            volume_mm3.into(),
-            limit_mm3.into(),
-            voxels.into(),
-            volume_mm3.into(),
-            x.into(),
-            y.into(),
-            z.into(),
-            f64::from(scores[n].max).into(),
-            (scores[n].sum / voxels as f64).into(),
-        ]);
-    }
-    (table, numbers)
+/// Decides.
+struct Judge<'a> {
+    seed: f64,
+    options: &'a Options,
+    learned: Option<&'a LearnedRule>,
 }
 
-fn check_mask(grid: &Grid, mask: Option<&Mask>) -> Result<(), FilterError> {
-    let Some(mask) = mask else { return Ok(()) };
-    if !grid.matches(mask.grid()) {
-        return Err(FilterError::OtherGrid { mask: Box::new(*mask.grid()), scores: Box::new(*grid) });
-    }
-    if mask.count() == 0 { Err(FilterError::EmptyMask { of: grid.len() }) } else { Ok(()) }
-}
-
-/// A score that is not finite counts as 0.
-fn clean(score: f32) -> f32 {
-    if score.is_finite() { score } else { 0.0 }
-}
-
-/// Components of the voxels at or above the threshold, and the number of scores inside the mask that are not finite.
-fn components(
-    probability: &Probability,
-    mask: Option<&Mask>,
-    threshold: f32,
-    connectivity: Connectivity,
-    ctx: &Context,
-) -> Result<(Components, usize), FilterError> {
-    let grid = probability.grid();
-    let (non_finite, outside) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let components = Components::find(grid.shape, connectivity, ctx, |offset, row| {
-        let scores = &probability.voxels()[offset..][..row.len()];
-        let (mut bad, mut far) = (0u32, 0u32);
-        for (inside, &score) in row.iter_mut().zip(scores) {
-            *inside = u8::from(clean(score) >= threshold);
-            far += u32::from((score - 0.5).abs() > 0.5 + SCORE_SLACK && score.is_finite());
+impl Judge<'_> {
+    fn verdict(&self, candidate: &Candidate, features: &Features) -> Verdict {
+        let says = |class, rule, value, limit| Verdict { class, rule, value, limit, explanation: None };
+        if candidate.max_score < self.seed as f32 {
+            return says(Class::Rejected, "seed_threshold", f64::from(candidate.max_score), self.seed);
         }
-        if let Some(mask) = mask {
-            for ((inside, &voxel), &score) in row.iter_mut().zip(&mask.voxels()[offset..]).zip(scores) {
-                let voxel = u8::from(voxel != 0);
-                *inside &= voxel;
-                bad += u32::from(voxel) & u32::from(!score.is_finite());
-            }
-        } else {
-            bad = scores.iter().map(|score| u32::from(!score.is_finite())).sum();
+        let (volume_mm3, limit_mm3) = (candidate.volume_mm3, self.options.min_volume_mm3);
+        if volume_mm3 < limit_mm3 * (1.0 - SLACK) {
+            return says(Class::BelowSize, "min_volume_mm3", volume_mm3, limit_mm3);
         }
-        if bad > 0 {
-            non_finite.fetch_add(bad as usize, Ordering::Relaxed);
+        if let Some(rule) = self.learned {
+            let probability = rule.probability(features);
+            let class = if probability < rule.cut { Class::Rejected } else { Class::Accepted };
+            let explanation = (class == Class::Rejected).then(|| rule.explanation(features));
+            return Verdict { explanation, ..says(class, "rule_file", probability, rule.cut) };
         }
-        if far > 0 {
-            outside.fetch_add(far as usize, Ordering::Relaxed);
-        }
-    });
-    match outside.into_inner() {
-        0 => Ok((components, non_finite.into_inner())),
-        found => Err(FilterError::Range { found, of: grid.len() }),
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Score {
-    max: f32,
-    sum: f64,
-}
-
-/// Largest score and sum of scores of each component, summed in memory order.
-fn scores(voxels: &[f32], components: &Components) -> Vec<Score> {
-    let mut scores = vec![Score::default(); components.len()];
-    for run in components.runs() {
-        let score = &mut scores[run.label as usize - 1];
-        for &voxel in &voxels[run.voxels] {
-            let voxel = clean(voxel);
-            score.max = score.max.max(voxel);
-            score.sum += f64::from(voxel);
+        let tests = self.options.rules.iter().map(|&rule| rule.test(self.options.limit(rule)));
+        let mut broken = tests.filter_map(|test| Some((test, test.rejects(features)?)));
+        match broken.next() {
+            Some((Test { rule, limit, .. }, value)) => says(Class::Rejected, rule.name(), value, limit),
+            None => says(Class::Accepted, "min_volume_mm3", volume_mm3, limit_mm3),
         }
     }
-    scores
 }
 
-fn columns() -> Vec<Column> {
-    vec![
-        Column::new("id", "", "number of the candidate in `labels` or `below_size`"),
-        Column::new("class", "", "`accepted`, or `below_size`: smaller than the limit"),
-        Column::new("rule", "", "the setting that decided"),
-        Column::new("value", "", "what was held against the rule's limit, in the unit of the rule"),
-        Column::new("limit", "", "the rule's limit, in the unit of the rule"),
-        Column::new("voxels", "", "number of voxels"),
-        Column::new("volume_mm3", "mm^3", "voxels times the volume of one"),
-        Column::new("centroid_x", "mm", "mean place of the voxels, to the right (RAS+)"),
-        Column::new("centroid_y", "mm", "mean place of the voxels, to the front (RAS+)"),
-        Column::new("centroid_z", "mm", "mean place of the voxels, up (RAS+)"),
-        Column::new("max_score", "", "largest score"),
-        Column::new("mean_score", "", "mean score"),
-    ]
+fn check_grids(grid: &Grid, beside: &Beside<'_>) -> Result<(), FilterError> {
+    let grids = [
+        ("mask", beside.mask.map(Mask::grid)),
+        ("image", beside.image.map(Image::grid)),
+        ("pre_contrast", beside.pre_contrast.map(Image::grid)),
+        ("black_blood", beside.black_blood.map(Image::grid)),
+        ("prior", beside.prior.map(Image::grid)),
+    ];
+    for (name, other) in grids {
+        if let Some(found) = other
+            && !grid.matches(found)
+        {
+            return Err(FilterError::OtherGrid { name, found: Box::new(*found), scores: Box::new(*grid) });
+        }
+    }
+    match beside.mask {
+        Some(mask) if mask.count() == 0 => Err(FilterError::EmptyMask { of: grid.len() }),
+        _ => Ok(()),
+    }
 }

@@ -22,7 +22,9 @@ fn line(scores_along: &[f32]) -> Value {
     scores([scores_along.len(), 1, 1], |[i, _, _]| scores_along[i])
 }
 
-fn filter(settings: serde_json::Value, probability: Value) -> Result<Outputs, OperatorError> {
+/// Without rules of shape: candidates that are runs are as elongated as can be.
+fn filter(mut settings: serde_json::Value, probability: Value) -> Result<Outputs, OperatorError> {
+    settings["rules"] = json!([]);
     run::<FilterLesions>(settings, &Inputs::new().with("probability", probability))
 }
 
@@ -186,5 +188,5 @@ fn an_empty_mask_and_a_mask_of_another_grid_are_errors() {
         "a mask without a single voxel of 2"
     );
     let other = with_mask(Mask::new(grid([1, 1, 1]), vec![1]).unwrap());
-    assert!(other.starts_with("a mask on 1x1x1 voxels"), "{other}");
+    assert!(other.starts_with("`mask` on 1x1x1 voxels"), "{other}");
 }

@@ -19,6 +19,8 @@ pub struct Case {
     pub lesions: Option<Labels>,
     /// Lesions below the size limit.
     pub below_size: Option<Labels>,
+    /// Candidates that another rule rejected.
+    pub rejected: Option<Labels>,
     /// True lesions.
     pub truth: Option<Labels>,
     /// Brain mask.
@@ -55,6 +57,7 @@ impl Case {
             probability: inputs.optional_probability("probability")?,
             lesions: inputs.optional_labels("lesions")?,
             below_size: inputs.optional_labels("below_size")?,
+            rejected: inputs.optional_labels("rejected")?,
             truth: inputs.optional_labels("truth")?,
             mask: inputs.optional_mask("mask")?,
             table: inputs.optional_table("table")?,
@@ -100,7 +103,7 @@ impl Case {
             let facts = self.facts.iter().find(|(owner, _)| owner == port);
             facts.and_then(|(_, facts)| facts.get(name))
         };
-        ["probability", "lesions", "below_size", "table", "candidates"].into_iter().find_map(of)
+        ["probability", "lesions", "below_size", "rejected", "table", "candidates"].into_iter().find_map(of)
     }
 
     /// Whether any result of a network is there.

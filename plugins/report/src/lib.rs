@@ -50,6 +50,7 @@ impl Operator for CaseReport {
             Port::probability("probability").optional().about("network score"),
             Port::labels("lesions").optional().about("accepted lesions"),
             Port::labels("below_size").optional().about("lesions below the size limit"),
+            Port::labels("rejected").optional().about("candidates that another rule rejected"),
             Port::table("table").optional().about("measures of the accepted lesions"),
             Port::table("candidates").optional().about("all candidates of the filter, with verdicts"),
             Port::mask("mask").optional().about("brain mask: nothing beyond it is shown"),
@@ -116,6 +117,7 @@ fn draw(
     let mut drawn = Drawn::new(options);
     drawn.scores(case.probability.as_ref(), grid);
     drawn.outline(Outline::Truth, case.truth.as_ref(), grid);
+    drawn.outline(Outline::Rejected, case.rejected.as_ref(), grid);
     drawn.outline(Outline::BelowSize, case.below_size.as_ref(), grid);
     drawn.outline(Outline::Accepted, case.lesions.as_ref(), grid);
     let all: Vec<Shape> = accepted.iter().chain(below_size).cloned().collect();
@@ -132,6 +134,7 @@ fn draw(
         ("scores", case.probability.is_some()),
         ("accepted", case.lesions.is_some()),
         ("below_size", case.below_size.is_some()),
+        ("rejected", case.rejected.is_some()),
         ("truth", case.truth.is_some()),
     ];
     Ok(Pictures {

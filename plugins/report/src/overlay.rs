@@ -21,6 +21,8 @@ pub enum Outline {
     Accepted,
     /// Below the size limit: dashed, white.
     BelowSize,
+    /// Rejected by the filter: dash and dot, orange.
+    Rejected,
     /// Truth: dotted, green.
     Truth,
     /// Brain mask: solid, yellow.
@@ -28,12 +30,13 @@ pub enum Outline {
 }
 
 impl Outline {
-    const ALL: [Self; 4] = [Self::Accepted, Self::BelowSize, Self::Truth, Self::Mask];
+    const ALL: [Self; 5] = [Self::Accepted, Self::BelowSize, Self::Rejected, Self::Truth, Self::Mask];
 
     const fn colour(self) -> [u8; 3] {
         match self {
             Self::Accepted => [0, 229, 255],
             Self::BelowSize => [255, 255, 255],
+            Self::Rejected => [255, 138, 61],
             Self::Truth => [92, 235, 72],
             Self::Mask => [255, 214, 0],
         }
@@ -48,6 +51,7 @@ impl Outline {
         match self {
             Self::Accepted | Self::Mask => true,
             Self::BelowSize => (x + y) % 6 < 3,
+            Self::Rejected => matches!((x + y) % 8, 0..4 | 6),
             Self::Truth => (x + y).is_multiple_of(3),
         }
     }

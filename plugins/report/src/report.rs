@@ -43,6 +43,8 @@ pub struct Report {
     pub lesions: Option<Shown>,
     /// All candidates of the filter.
     pub candidates: Option<Shown>,
+    /// The filter's rules: each with its limit, or why it is off.
+    pub rules: Vec<(String, String)>,
     /// Quality of registration and the like.
     pub quality: Vec<Quality>,
     /// Which inputs the case has.
@@ -126,6 +128,7 @@ impl Report {
             warnings: warnings(case, &plan.inputs, &stages),
             lesions: case.table.as_ref().map(Shown::of),
             candidates: case.candidates.as_ref().map(Shown::of),
+            rules: rules(case),
             quality: quality(&case.quality),
             inputs: plan.inputs,
             stages,
@@ -136,6 +139,19 @@ impl Report {
             notes: case.notes.iter().chain(&plan.notes).cloned().collect(),
         }
     }
+}
+
+/// What the filter said of its rules.
+fn rules(case: &Case) -> Vec<(String, String)> {
+    let said = |(name, rule): (&String, &serde_json::Value)| {
+        let text = match rule["why"].as_str() {
+            Some(why) => format!("off: {why}"),
+            None => format!("limit {}", plain(&rule["limit"])),
+        };
+        (name.clone(), text)
+    };
+    let rules = case.result_fact("rules").and_then(serde_json::Value::as_object);
+    rules.map(|rules| rules.iter().map(said).collect()).unwrap_or_default()
 }
 
 fn banners(case: &Case, model: Option<&Model>, stages: &[StageRow]) -> Vec<Banner> {

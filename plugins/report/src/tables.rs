@@ -53,6 +53,11 @@ pub struct ShownCell {
 const TITLES: &[(&str, &str)] = &[
     ("lesion", "Lesion"),
     ("id", "Candidate"),
+    ("class", "Class"),
+    ("rule", "Rule that decided"),
+    ("edge_mm", "Depth below edge"),
+    ("black_blood", "Black-blood contrast"),
+    ("rules_off", "Rules off"),
     ("volume_mm3", "Volume"),
     ("volume_ml", "Volume"),
     ("voxels", "Voxels"),

@@ -1,8 +1,9 @@
 //! Volume math: small arithmetic on volumes.
 //!
-//! The methods are in [`mask`], [`threshold`], [`select`] and [`subtract`]; this file is only the plugin's face towards the
-//! engine.
+//! The methods are in [`mask`], [`threshold`], [`select`], [`subtract`] and [`logistic`]; this file is only the plugin's face
+//! towards the engine.
 
+pub mod logistic;
 pub mod mask;
 pub mod select;
 pub mod subtract;
@@ -166,4 +167,36 @@ impl Operator for Subtract {
     }
 }
 
-sdk::export_plugin![ApplyMask, Threshold, SelectLabels, Subtract];
+/// Operator `logistic`.
+#[derive(Debug)]
+pub struct Logistic {
+    options: logistic::Options,
+}
+
+impl Operator for Logistic {
+    const INFO: OperatorInfo = OperatorInfo {
+        name: "logistic",
+        summary: "Turn the intensities of an image into scores from 0 to 1.",
+        inputs: &[Port::image("image").on("g").about("intensities on a known scale, as of `z_score`")],
+        outputs: &[Port::probability("probability").on("g")],
+        ..OperatorInfo::CASE
+    };
+    type Settings = logistic::Options;
+
+    fn interface(options: &logistic::Options, _: &Wiring) -> Result<Interface, OperatorError> {
+        options.check()?;
+        Ok(Interface::of(Self::INFO.inputs, Self::INFO.outputs))
+    }
+
+    fn open(options: logistic::Options, _: &Place) -> Result<Self, OperatorError> {
+        options.check()?;
+        Ok(Self { options })
+    }
+
+    fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
+        let scores = logistic::logistic(&inputs.image("image")?, &self.options, ctx)?;
+        Ok(Outputs::new().with("probability", Value::from(scores).facts(&inputs.facts("image"))))
+    }
+}
+
+sdk::export_plugin![ApplyMask, Threshold, SelectLabels, Subtract, Logistic];

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
-use neuroloom_volume_math::{ApplyMask, SelectLabels, Subtract, Threshold};
+use neuroloom_volume_math::{ApplyMask, Logistic, SelectLabels, Subtract, Threshold};
 use proptest::prelude::*;
 use sdk::testing::{interface, run};
 use sdk::{AnyVolume, Grid, Image, Inputs, Kind, Labels, Mask, Probability, Value};
@@ -170,4 +170,19 @@ proptest! {
         let below = threshold(json!({ "below": f64::from(bound) - 1.0 }), &voxels);
         prop_assert!(above.iter().zip(&below).all(|(a, b)| a + b == 1));
     }
+}
+
+#[test]
+fn logistic_scores_are_one_half_at_the_centre_and_rise_with_intensity() {
+    let scores = |settings| {
+        let inputs = Inputs::new().with("image", image(&[2.5, 3.5, 1e30, -1e30, f32::NAN]));
+        run::<Logistic>(settings, &inputs).map(|outputs| outputs.probability("probability").unwrap())
+    };
+    let found = scores(json!({ "centre": 2.5, "width": 1.0 })).unwrap();
+    let e = 1f32.exp();
+    // f32 keeps seven digits.
+    assert!((found.voxels()[1] - e / (1.0 + e)).abs() < 1e-6, "{:?}", found.voxels());
+    assert_eq!([0, 2, 3, 4].map(|n| found.voxels()[n]), [0.5, 1.0, 0.0, 0.0]);
+    let error = scores(json!({ "width": 0.0 })).unwrap_err();
+    assert!(error.message.starts_with("`centre` is 0 and `width` 0"), "{error}");
 }
