@@ -8,7 +8,7 @@ MODEL  := workflows/models/untrained-w025.safetensors
 BIN    := target/release/neuroloom
 DEMO   := demo
 
-.PHONY: build demo test soak check bench install advisories clean-demo tools
+.PHONY: build demo test soak check bench peers install advisories clean-demo tools
 
 build: $(BIN) $(MODEL)
 
@@ -50,6 +50,11 @@ advisories: tools
 bench: build
 	$(CARGO) bench --workspace --profile release
 	scripts/bench_batch.sh
+
+# Neuroloom beside its peers, which are installed into a throw-away Python environment: prints the table of docs/performance.md.
+# PEERS="--quick" for few repetitions, PEERS="--steps nifti_io resample" for some of the steps.
+peers: build
+	$(PYTHON) tests/peers/run.py $(PEERS)
 
 # A tree that can be copied to other machines: bin/, lib/neuroloom/plugins/, share/neuroloom/.
 install: build

@@ -24,6 +24,7 @@ mod write;
 pub use error::NiftiError;
 pub use write::{WriteOptions, write};
 
+use crate::buffer::Buf;
 use crate::geometry::Grid;
 use crate::value::Kind;
 use crate::volume::{AnyVolume, Image, Labels, Mask, Probability};
@@ -132,6 +133,30 @@ pub fn read_probability(path: impl AsRef<Path>) -> Result<Probability, NiftiErro
         AnyVolume::Probability(probability) => Ok(probability),
         other => unreachable!("asked for a probability, read {other:?}"),
     }
+}
+
+/// The numbers of a file as they are stored, `i` fastest, in this machine's byte order.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each is the type it names")]
+pub enum Stored {
+    U8(Buf<u8>),
+    I16(Buf<i16>),
+    U16(Buf<u16>),
+    I32(Buf<i32>),
+    U32(Buf<u32>),
+    F32(Buf<f32>),
+    F64(Buf<f64>),
+}
+
+/// Reads a file's numbers without slope and intercept, in the memory they take in the file.
+///
+/// # Errors
+/// As [`read`]; also for integers of 8 bits with a sign and of 64 bits, which no buffer holds.
+pub fn read_stored(path: impl AsRef<Path>) -> Result<Stored, NiftiError> {
+    let head = Head::open(path.as_ref())?;
+    let header = Header::parse(&head)?;
+    log_warnings(path.as_ref(), &header.facts.warnings);
+    convert::stored(&head, &header)
 }
 
 /// Reads a file's grid and the warnings about its header; of a gzip file only the first bytes are inflated.

@@ -284,3 +284,24 @@ fn a_grid_needs_the_first_bytes_only() {
         assert_eq!(grid.shape, [3, 2, 30_000]);
     }
 }
+
+/// Of a pair the numbers begin at byte 0 of their file, of a single file at any byte: both are handed over in place or moved.
+#[test]
+fn stored_numbers_come_as_they_are_in_every_byte_order() {
+    let numbers = [-32768i16, 1, 2, 32767];
+    for (big_endian, is_pair) in [(false, false), (true, false), (false, true)] {
+        let plain = Fixture { big_endian, is_pair, ..Fixture::default() };
+        let fixture = plain.of_type(4, &numbers.map(i16::to_le_bytes));
+        let files = if is_pair {
+            vec![("a.hdr", fixture.header()), ("a.img", fixture.voxels.clone())]
+        } else {
+            vec![("a.hdr", gzip(&fixture.file()))]
+        };
+        let folder = folder(&files);
+        let stored = nifti::read_stored(folder.path().join("a.hdr")).unwrap();
+        assert!(matches!(stored, nifti::Stored::I16(found) if found[..] == numbers[..found.len()]));
+    }
+    let folder = folder(&[("a.nii", Fixture::default().of_type(256, &[[1u8], [2]]).file())]);
+    let error = nifti::read_stored(folder.path().join("a.nii")).unwrap_err().to_string();
+    assert!(error.contains("int8"), "{error}");
+}

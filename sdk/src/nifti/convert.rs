@@ -111,6 +111,51 @@ pub(super) fn volume(head: &Head, header: &Header, kind: Kind) -> Result<(AnyVol
     }
 }
 
+/// Reads the numbers as they are stored.
+pub(super) fn stored(head: &Head, header: &Header) -> Result<super::Stored, NiftiError> {
+    use super::Stored as Of;
+    Ok(match header.datatype {
+        NiftiType::Uint8 => Of::U8(untouched(head, header)?),
+        NiftiType::Int16 => Of::I16(untouched(head, header)?),
+        NiftiType::Uint16 => Of::U16(untouched(head, header)?),
+        NiftiType::Int32 => Of::I32(untouched(head, header)?),
+        NiftiType::Uint32 => Of::U32(untouched(head, header)?),
+        NiftiType::Float32 => Of::F32(untouched(head, header)?),
+        NiftiType::Float64 => Of::F64(untouched(head, header)?),
+        _ => {
+            return Err(NiftiError::Field {
+                path: head.path().to_owned(),
+                field: "datatype",
+                found: header.facts.datatype.to_owned(),
+                expected: "a type that a buffer holds".to_owned(),
+                hint: "read it as an image, which is f32",
+            });
+        }
+    })
+}
+
+fn untouched<S: Stored + Element>(head: &Head, header: &Header) -> Result<Buf<S>, NiftiError> {
+    let count = header.grid.len();
+    let Raw { mut pages, start } = head.load(header, count * size_of::<S>(), 0)?;
+    let is_aligned = start.is_multiple_of(align_of::<S>());
+    if is_aligned && !header.swapped {
+        return Ok(pages.into_buf(start, count));
+    }
+    let piece = |first: usize| first * size_of::<S>()..(first + PIECE.min(count - first)) * size_of::<S>();
+    let mut numbers = vec![S::zeroed(); PIECE.min(count)];
+    for first in (0..count).step_by(PIECE) {
+        let (to, numbers) = (piece(first), &mut numbers[..PIECE.min(count - first)]);
+        bytemuck::cast_slice_mut(numbers).copy_from_slice(&pages[start + to.start..start + to.end]);
+        if header.swapped {
+            for number in numbers.iter_mut() {
+                *number = number.swapped();
+            }
+        }
+        pages[to].copy_from_slice(bytemuck::cast_slice(numbers));
+    }
+    Ok(pages.into_buf(0, count))
+}
+
 fn typed<S: Stored>(head: &Head, header: &Header, kind: Kind) -> Result<(AnyVolume, usize), NiftiError> {
     let grid = header.grid;
     let task = Task { head, header, kind };

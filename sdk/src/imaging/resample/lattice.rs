@@ -12,7 +12,8 @@ pub(super) struct Lattice {
 impl Lattice {
     /// `sum w_z(c) w_y(b) w_x(a) number(low + (a, b, c))` over the `N` numbers along each axis that begin at `low`, counted
     /// with the margin.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the compiler is to know the number of taps")]
+    #[inline(always)]
     pub(super) fn sum<const N: usize>(&self, low: [usize; 3], weights: [[f32; N]; 3]) -> f32 {
         let [_, sy, sz] = self.strides;
         let base = low[0] + sy * low[1] + sz * low[2];

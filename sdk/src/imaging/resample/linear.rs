@@ -1,39 +1,45 @@
 //! Trilinear interpolation.
 
+use super::pull::Place;
+use std::borrow::Cow;
+
 /// Voxels between which lines are drawn.
-pub(super) struct Linear<'a, V> {
-    voxels: &'a [V],
-    /// The last voxel along each axis from which a step up is possible; 0 on an axis of one voxel.
-    highest: [usize; 3],
+pub(super) struct Linear<'a, V: Clone> {
+    /// Rows of at least two voxels.
+    voxels: Cow<'a, [V]>,
     /// Voxels in memory from one to the next along `j` and `k`.
     strides: [usize; 2],
-    /// Voxels in memory to the upper neighbour along each axis; 0 on an axis of one voxel.
-    steps: [usize; 3],
+    /// The same to the upper neighbour; 0 on an axis of one voxel.
+    steps: [usize; 2],
 }
 
 impl<'a, V: Copy + Into<f32>> Linear<'a, V> {
-    pub(super) fn new(shape: [usize; 3], voxels: &'a [V]) -> Self {
-        let [nx, ny, _] = shape;
-        let strides = [1, nx, nx * ny];
-        Self {
-            voxels,
-            highest: shape.map(|n| n.saturating_sub(2)),
-            strides: [strides[1], strides[2]],
-            steps: [0, 1, 2].map(|axis| if shape[axis] > 1 { strides[axis] } else { 0 }),
-        }
+    pub(super) fn new([nx, ny, nz]: [usize; 3], voxels: &'a [V]) -> Self {
+        // Two neighbours are read at a time: a lone one stands beside itself.
+        let lone = nx == 1;
+        let voxels =
+            if lone { voxels.iter().flat_map(|v| [*v, *v]).collect() } else { Cow::Borrowed(voxels) };
+        let strides = [nx.max(2), nx.max(2) * ny];
+        let steps = [if ny > 1 { strides[0] } else { 0 }, if nz > 1 { strides[1] } else { 0 }];
+        Self { voxels, strides, steps }
     }
 
-    /// The value at a place in voxels within the outermost centres.
-    #[inline]
-    pub(super) fn value(&self, place: [f64; 3]) -> f32 {
-        let low = [0, 1, 2].map(|axis| (place[axis] as usize).min(self.highest[axis]));
-        let [fx, fy, fz] = [0, 1, 2].map(|axis| (place[axis] - low[axis] as f64) as f32);
-        let [dx, dy, dz] = self.steps;
-        let at = |offset: usize| -> f32 { self.voxels[offset].into() };
-        let along_x = |offset: usize| between(at(offset), at(offset + dx), fx);
-        let along_y = |offset: usize| between(along_x(offset), along_x(offset + dy), fy);
+    /// The value at a place; exact at voxel centres.
+    #[expect(clippy::inline_always, reason = "a call for each voxel costs as much as the sum")]
+    #[inline(always)]
+    pub(super) fn value(&self, Place { low, share: [fx, fy, fz] }: Place) -> f32 {
         let base = low[0] + self.strides[0] * low[1] + self.strides[1] * low[2];
-        between(along_y(base), along_y(base + dz), fz)
+        let pair = |offset: usize| -> [f32; 2] {
+            let pair = &self.voxels[offset..][..2];
+            [pair[0].into(), pair[1].into()]
+        };
+        let square = |offset: usize| {
+            let ([a, b], [c, d]) = (pair(offset), pair(offset + self.steps[0]));
+            [a, b, c, d]
+        };
+        let (lower, upper) = (square(base), square(base + self.steps[1]));
+        let [a, b, c, d]: [f32; 4] = std::array::from_fn(|n| between(lower[n], upper[n], fz));
+        between(between(a, c, fy), between(b, d, fy), fx)
     }
 }
 

@@ -4,6 +4,7 @@
 //! scaled to sum 1, so that a constant stays constant.
 
 use super::lattice::{Lattice, mirrored};
+use super::pull::Place;
 use crate::context::Context;
 use crate::error::OperatorError;
 use std::array::from_fn;
@@ -49,18 +50,17 @@ impl Sinc {
         Ok(Self { lattice, table })
     }
 
-    /// The value at a place in voxels within the outermost centres.
+    /// The value at a place.
     #[inline]
-    pub(super) fn value(&self, place: [f64; 3]) -> f32 {
-        let low = place.map(|c| c as usize);
-        self.lattice.sum(low, from_fn(|axis| self.weights(place[axis] - low[axis] as f64)))
+    pub(super) fn value(&self, place: Place) -> f32 {
+        self.lattice.sum(place.low, place.share.map(|share| self.weights(share)))
     }
 
     #[inline]
-    fn weights(&self, fraction: f64) -> [f32; TAPS] {
-        let at = fraction * FRACTIONS as f64;
+    fn weights(&self, share: f32) -> [f32; TAPS] {
+        let at = share * FRACTIONS as f32;
         let n = (at as usize).min(FRACTIONS - 1);
-        let share = (at - n as f64) as f32;
+        let share = at - n as f32;
         let (a, b) = (&self.table[n], &self.table[n + 1]);
         from_fn(|tap| a[tap] * (1.0 - share) + b[tap] * share)
     }

@@ -4,9 +4,9 @@
 //! the recursive filter is its box 2.
 
 use super::lattice::{Lattice, mirrored};
+use super::pull::Place;
 use crate::context::Context;
 use crate::error::OperatorError;
-use std::array::from_fn;
 
 /// Pole of the cubic B-spline's inverse filter, sqrt(3) - 2.
 const POLE: f32 = -0.267_949_2;
@@ -75,24 +75,22 @@ impl Spline {
         Ok(Self(Lattice { numbers: numbers.freeze(), strides: [1, sheet, padded[0]] }))
     }
 
-    /// The value at a place in voxels within the outermost centres.
+    /// The value at a place.
     #[inline]
-    pub(super) fn value(&self, place: [f64; 3]) -> f32 {
-        let low = place.map(|c| c as usize);
-        self.0.sum(low, from_fn(|axis| weights((place[axis] - low[axis] as f64) as f32)))
+    pub(super) fn value(&self, place: Place) -> f32 {
+        self.0.sum(place.low, place.share.map(weights))
     }
 }
 
 /// Weights of the four coefficients that reach a place at `f` between the inner two.
 #[inline]
 fn weights(f: f32) -> [f32; 4] {
+    const SIXTH: f32 = 1.0 / 6.0;
+    const TWO_THIRDS: f32 = 2.0 / 3.0;
     let g = 1.0 - f;
-    [
-        g * g * g / 6.0,
-        (4.0 - 6.0 * f * f + 3.0 * f * f * f) / 6.0,
-        (4.0 - 6.0 * g * g + 3.0 * g * g * g) / 6.0,
-        f * f * f / 6.0,
-    ]
+    let outer = |g: f32| g * g * g * SIXTH;
+    let inner = |f: f32| TWO_THIRDS - f * f * (1.0 - 0.5 * f);
+    [outer(g), inner(f), inner(g), outer(f)]
 }
 
 /// Turns samples into coefficients along rows, in place: up to [`LINES`] rows of `nx`.

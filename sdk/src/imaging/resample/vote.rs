@@ -43,7 +43,9 @@ pub(super) fn labels(
         return Err(ResampleError::Wide { found, voxels }.into());
     }
     let electorate = Electorate { voxels: source.voxels(), shape, sigma };
-    pull.run(ctx, |place| electorate.winner(place))
+    pull.run(ctx, |place| {
+        electorate.winner([0, 1, 2].map(|axis| place.low[axis] as f64 + f64::from(place.share[axis])))
+    })
 }
 
 /// Labels and how far their votes reach.
