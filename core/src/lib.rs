@@ -25,3 +25,4 @@ pub mod schema;
 pub mod site;
 pub mod store;
 pub mod workflow;
+pub mod xfm;

@@ -267,11 +267,13 @@ fn split(name: &str) -> (&str, &str) {
     name.split_at(end)
 }
 
-/// Whether a file only says something about another: the sidecar of a volume, table or text, the names of labels.
+/// Whether a file only says something about another: the sidecar of a volume, table or text, the names of
+/// labels, ITK's form of a transform.
 fn is_companion(path: &Path, stem: &str, extension: &str) -> bool {
     let beside = |extension: &str| path.with_file_name(format!("{stem}{extension}")).is_file();
     match extension {
         ".json" => [".nii.gz", ".nii", ".tsv", ".txt"].into_iter().any(beside),
+        ".tfm" => beside(".txt"),
         ".tsv" => [".nii.gz", ".nii"].into_iter().any(beside),
         _ => false,
     }

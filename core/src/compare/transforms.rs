@@ -3,6 +3,7 @@
 use super::Verdict;
 use super::folder::OutputFile;
 use super::measures::{Measures, Pair, TransformMeasures};
+use crate::xfm;
 use sdk::{Affine, Grid};
 use std::path::{Path, PathBuf};
 
@@ -69,14 +70,10 @@ fn cube() -> [[f64; 3]; 8] {
 fn read(path: &Path) -> Result<Affine, TransformError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| TransformError::Unreadable { path: path.to_owned(), source })?;
-    matrix(&text).ok_or_else(|| TransformError::NoMatrix { path: path.to_owned() })
-}
-
-fn matrix(text: &str) -> Option<Affine> {
-    let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [rows @ .., [0.0, 0.0, 0.0, 1.0]] = numbers.as_chunks::<4>().0 else { return None };
-    let affine = Affine::from_rows(rows.try_into().ok()?);
-    (numbers.len() == 16 && affine.is_usable()).then_some(affine)
+    xfm::read(&text)
+        .ok()
+        .and_then(|transform| transform.as_affine().copied())
+        .ok_or_else(|| TransformError::NoMatrix { path: path.to_owned() })
 }
 
 #[cfg(test)]

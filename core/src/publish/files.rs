@@ -4,8 +4,9 @@ use super::dataset::RAW_LINK;
 use super::{Item, Publication, PublishError, SourceFile, io, write_synced};
 use crate::case::dataset_of;
 use crate::plan::{DatasetKind, OutputPlan, OutputSpec};
+use crate::xfm;
 use sdk::nifti::{self, WriteOptions};
-use sdk::{AnyVolume, Content, Grid, Kind, Table, Transform, Value};
+use sdk::{AnyVolume, Content, Grid, Kind, Table, Value};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -109,7 +110,8 @@ pub(super) fn write_value(
             Ok(".tsv")
         }
         Content::Transform(transform) => {
-            write_synced(&with(stem, ".txt"), matrix_text(transform).as_bytes())?;
+            write_synced(&with(stem, ".txt"), xfm::matrix_text(transform).as_bytes())?;
+            write_synced(&with(stem, ".tfm"), xfm::itk_text(transform).as_bytes())?;
             let convention = "maps world points (RAS+ mm) of the first frame to the second; resampling pulls";
             let content = json!({ "Convention": convention, "Transform": transform });
             write_synced(&with(stem, ".json"), json_text(&content).as_bytes())?;
@@ -259,15 +261,4 @@ fn columns(table: &Table) -> Json {
         (column.name.clone(), entry)
     };
     Json::Object(table.columns.iter().map(describe).collect())
-}
-
-/// Four rows of four numbers.
-fn matrix_text(transform: &Transform) -> String {
-    let rows = transform.as_affine().map(sdk::Affine::rows).into_iter().flatten();
-    let mut text = String::new();
-    for [a, b, c, d] in rows {
-        let _ = writeln!(text, "{a} {b} {c} {d}");
-    }
-    text.push_str("0 0 0 1\n");
-    text
 }

@@ -2,8 +2,9 @@
 
 use crate::plan::InputSpec;
 use crate::store::{FileState, Memo};
+use crate::xfm;
 use sdk::nifti::{self, NiftiError};
-use sdk::{Affine, Document, Grid, Image, Kind, OperatorError, Value};
+use sdk::{Document, Grid, Image, Kind, OperatorError, Value};
 use std::path::Path;
 
 /// A file as it was found.
@@ -107,27 +108,13 @@ fn read_image(path: &Path) -> Result<Value, OperatorError> {
     Ok(value)
 }
 
-/// A 4 x 4 matrix as plain text (RAS+ mm), or our JSON form of it.
+/// A transform in any of the forms that [`xfm`] knows.
 fn transform(path: &Path) -> Result<Value, OperatorError> {
     let text = String::from_utf8(read_bytes(path)?)?;
-    if let Ok(transform) = serde_json::from_str::<sdk::Transform>(&text) {
-        return Ok(transform.into());
-    }
-    let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let wrong = || {
-        let error = OperatorError::failed(format!(
-            "{}: {} numbers instead of a 4x4 matrix",
-            path.display(),
-            numbers.len()
-        ));
-        error.hint("four rows of four numbers, the last `0 0 0 1`, from world to world in RAS+ mm")
-    };
-    let rows: [f64; 16] = numbers.clone().try_into().map_err(|_| wrong())?;
-    if rows[12..] != [0.0, 0.0, 0.0, 1.0] {
-        return Err(wrong());
-    }
-    let affine = Affine::from_rows(std::array::from_fn(|r| std::array::from_fn(|c| rows[4 * r + c])));
-    if affine.is_usable() { Ok(affine.into()) } else { Err(wrong()) }
+    xfm::read(&text).map(Value::from).map_err(|error| {
+        let error = OperatorError::from(error);
+        OperatorError { message: format!("{}: {}", path.display(), error.message), ..error }
+    })
 }
 
 fn media_type(name: &str) -> &'static str {
