@@ -2,9 +2,9 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use neuroloom_registration::align::{self, Masks, Options, Side};
 use neuroloom_registration::metric::Metric;
 use neuroloom_registration::pyramid::{Level, Samples, levels};
-use neuroloom_registration::rigid::{self, Side};
 use sdk::testing::context_with;
 use sdk::{Affine, Grid, Image};
 
@@ -25,7 +25,7 @@ fn head() -> Image {
 }
 
 fn level() -> Level {
-    let made = levels(&head(), &[1.0], Side::Fixed, &context_with(1)).expect("the head has a pattern");
+    let made = levels(&head(), None, &[1.0], Side::Fixed, &context_with(1)).expect("the head has a pattern");
     made.into_iter().next().expect("one width was asked for")
 }
 
@@ -43,7 +43,7 @@ fn nmi_and_slope(bencher: Bencher<'_, '_>, points: usize) {
 #[divan::bench]
 fn pyramid(bencher: Bencher<'_, '_>) {
     let (head, ctx) = (head(), context_with(1));
-    bencher.bench_local(|| levels(black_box(&head), &[1.0, 2.0, 4.0, 8.0], Side::Fixed, &ctx));
+    bencher.bench_local(|| levels(black_box(&head), None, &[1.0, 2.0, 4.0, 8.0], Side::Fixed, &ctx));
 }
 
 /// The whole: at most 1.5 s on one thread, 0.9 s on two.
@@ -53,5 +53,7 @@ fn register(bencher: Bencher<'_, '_>, threads: usize) {
     let there = Affine::rigid([0.1, 0.2, -0.2], [10.0, -8.0, 12.0], fixed.grid().centre_world());
     let grid = Grid::new(fixed.grid().shape, there.after(&fixed.grid().voxel_to_world));
     let moving = fixed.with_grid(grid).expect("as many voxels");
-    bencher.bench_local(|| rigid::register(black_box(&fixed), &moving, None, &ctx));
+    bencher.bench_local(|| {
+        align::align(black_box(&fixed), &moving, Masks::default(), &Options::default(), &ctx)
+    });
 }

@@ -1,88 +1,27 @@
 //! Registration: brings images onto one grid.
 //!
-//! The methods are in [`rigid`] and its parts, [`fit_matrix`], and `sdk::imaging::resample`; this file and [`resample`] are
-//! only the plugin's face towards the engine.
+//! The methods are in [`align`] and its parts, [`fit_matrix`], and `sdk::imaging::resample`; this file, [`register`] and
+//! [`resample`] are only the plugin's face towards the engine.
 
+pub mod align;
 pub mod fit_matrix;
+pub mod histogram;
+pub mod lookup;
 pub mod metric;
 pub mod optimise;
 pub mod pose;
 pub mod pyramid;
 pub mod quality;
+pub mod register;
 pub mod resample;
-pub mod rigid;
 pub mod start;
+pub mod thin;
 
-use quality::Quality;
+pub use register::Register;
 pub use resample::Resample;
-use sdk::imaging::resample::{Interpolation, image as resample_image};
-use sdk::schemars::JsonSchema;
 use sdk::{
     Context, Inputs, Interface, Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Value, Wiring,
 };
-use serde::{Deserialize, Serialize};
-
-/// What a workflow can set for `register`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(crate = "sdk::schemars")]
-pub struct Options {
-    /// How values between voxels are found: `nearest`, `linear`, `cubic` (B-spline) or `sinc` (Lanczos, radius 4).
-    pub interpolation: Interpolation,
-}
-
-/// Operator `register`.
-#[derive(Debug)]
-pub struct Register {
-    options: Options,
-}
-
-impl Operator for Register {
-    const INFO: OperatorInfo = OperatorInfo {
-        name: "register",
-        role: Some("registrar"),
-        summary: "Move an image rigidly so that it shows the same head in the same place as another.",
-        inputs: &[
-            Port::image("fixed").on("f").about("the image that stays"),
-            Port::image("moving").on("m").about("the image that is brought onto its grid"),
-            Port::mask("fixed_mask").on("f").optional().about("where to look; everywhere without it"),
-        ],
-        outputs: &[
-            Port::image("registered")
-                .on("f")
-                .about("the moving image on the fixed grid; 0 where it does not reach"),
-            Port::transform("fixed_to_moving")
-                .maps("f", "m")
-                .about("where in moving to look for a fixed point"),
-            Port::table("quality").about("metric, angles, shift and overlap, in one row"),
-        ],
-        citation: "C. Studholme, D. Hill, D. Hawkes, An overlap invariant entropy measure of 3D medical image \
-                   alignment, Pattern Recognition 32(1):71-86, 1999",
-        ..OperatorInfo::CASE
-    };
-    type Settings = Options;
-
-    fn open(options: Options, _: &Place) -> Result<Self, OperatorError> {
-        Ok(Self { options })
-    }
-
-    fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
-        let (fixed, moving) = (inputs.image("fixed")?, inputs.image("moving")?);
-        let mask = inputs.optional_mask("fixed_mask")?;
-        let found = rigid::register(&fixed, &moving, mask.as_ref(), ctx)?;
-        let map = found.fixed_to_moving.map();
-        let quality = Quality::of(&found, fixed.grid());
-        let registered = resample_image(&moving, fixed.grid(), Some(&map), self.options.interpolation, ctx)?;
-        let mut registered = Value::from(registered).facts(&inputs.facts("moving"));
-        for warning in &quality.warnings {
-            registered.facts.warn(warning);
-        }
-        Ok(Outputs::new()
-            .with("registered", registered)
-            .with("fixed_to_moving", map)
-            .with("quality", quality.table()))
-    }
-}
 
 /// Operator `fit_matrix`.
 #[derive(Debug)]

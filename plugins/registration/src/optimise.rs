@@ -1,10 +1,13 @@
-//! Climbs to the nearest maximum of a smooth function of six numbers.
+//! Climbs to the nearest maximum of a smooth function of twelve numbers, of which some may be held.
 //!
 //! BFGS with a backtracking line search.
 //!
 //! Source: J. Nocedal and S. Wright, "Numerical Optimization", 2nd edition, 2006, chapters 3 and 6.
 
-use nalgebra::{Matrix6, Vector6};
+use crate::pose::Step;
+use nalgebra::SMatrix;
+
+type Curvature = SMatrix<f64, 12, 12>;
 
 /// A step must gain at least this share of what the slope promises (Armijo).
 const ENOUGH_GAIN: f64 = 1e-4;
@@ -32,7 +35,7 @@ pub struct Pace {
 #[derive(Clone, Copy, Debug)]
 pub struct Climb {
     /// The place.
-    pub at: Vector6<f64>,
+    pub at: Step,
     /// The function there.
     pub value: f64,
     /// Steps taken.
@@ -44,10 +47,10 @@ pub struct Climb {
 /// Climbs `function`, which returns value and gradient, from zero.
 ///
 /// A value of minus infinity marks places not to go to; zero must not be one.
-pub fn climb(pace: &Pace, mut function: impl FnMut(&Vector6<f64>) -> (f64, Vector6<f64>)) -> Climb {
-    let mut at = Vector6::zeros();
+pub fn climb(pace: &Pace, mut function: impl FnMut(&Step) -> (f64, Step)) -> Climb {
+    let mut at = Step::zeros();
     let (mut value, mut gradient) = function(&at);
-    let mut inverse_hessian: Option<Matrix6<f64>> = None;
+    let mut inverse_hessian: Option<Curvature> = None;
     for steps in 0..pace.most_steps {
         let mut step = direction(inverse_hessian.as_ref(), &gradient, pace);
         let promised = gradient.dot(&step);
@@ -84,7 +87,7 @@ pub fn climb(pace: &Pace, mut function: impl FnMut(&Vector6<f64>) -> (f64, Vecto
     Climb { at, value, steps: pace.most_steps, converged: false }
 }
 
-fn direction(inverse_hessian: Option<&Matrix6<f64>>, gradient: &Vector6<f64>, pace: &Pace) -> Vector6<f64> {
+fn direction(inverse_hessian: Option<&Curvature>, gradient: &Step, pace: &Pace) -> Step {
     let along_slope = || gradient * (pace.first_step / gradient.norm());
     let step = inverse_hessian.map_or_else(along_slope, |h| h * gradient);
     // Rounding can spoil the curvature: never go downhill.
@@ -94,14 +97,14 @@ fn direction(inverse_hessian: Option<&Matrix6<f64>>, gradient: &Vector6<f64>, pa
 }
 
 /// The BFGS update for a step and the fall of the gradient along it; the old matrix where the function bends the wrong way.
-fn updated(old: Option<&Matrix6<f64>>, step: &Vector6<f64>, fall: &Vector6<f64>) -> Option<Matrix6<f64>> {
+fn updated(old: Option<&Curvature>, step: &Step, fall: &Step) -> Option<Curvature> {
     let curvature = step.dot(fall);
     if curvature <= LEAST_CURVATURE * step.norm() * fall.norm() {
         return old.copied();
     }
-    let old = old.copied().unwrap_or_else(|| Matrix6::identity() * (curvature / fall.norm_squared()));
+    let old = old.copied().unwrap_or_else(|| Curvature::identity() * (curvature / fall.norm_squared()));
     let rho = 1.0 / curvature;
-    let left = Matrix6::identity() - rho * step * fall.transpose();
+    let left = Curvature::identity() - rho * step * fall.transpose();
     Some(left * old * left.transpose() + rho * step * step.transpose())
 }
 
@@ -114,8 +117,8 @@ mod tests {
     /// 1e-5 is ten times the step that ends the climb.
     #[test]
     fn a_stretched_hill_is_climbed_to_its_top() {
-        let top = Vector6::new(1.0, -2.0, 0.5, 3.0, 0.0, -1.0);
-        let steep = Vector6::new(1.0, 10.0, 0.1, 2.0, 5.0, 0.5);
+        let top = Step::from([1.0, -2.0, 0.5, 3.0, 0.0, -1.0, 0.3, 1.0, -0.7, 0.0, 2.0, 0.1]);
+        let steep = Step::from([1.0, 10.0, 0.1, 2.0, 5.0, 0.5, 1.0, 3.0, 0.2, 1.0, 0.7, 8.0]);
         let end = climb(&PACE, |at| {
             let off = at - top;
             (-off.component_mul(&off).dot(&steep), -2.0 * off.component_mul(&steep))
@@ -124,17 +127,30 @@ mod tests {
     }
 
     #[test]
+    fn numbers_without_a_slope_stay_where_they_are() {
+        let end = climb(&PACE, |at| {
+            let mut slope = Step::zeros();
+            (slope[0], slope[2]) = (2.0 * (3.0 - at[0]), 4.0 * (1.0 - at[2]));
+            (-(3.0 - at[0]).powi(2) - 2.0 * (1.0 - at[2]).powi(2), slope)
+        });
+        let held = end.at.iter().enumerate().filter(|(n, _)| ![0, 2].contains(n)).all(|(_, x)| *x == 0.0);
+        assert!(held && (end.at[0] - 3.0).abs() < 1e-5 && (end.at[2] - 1.0).abs() < 1e-5, "{end:?}");
+    }
+
+    #[test]
     fn a_place_of_minus_infinity_is_never_taken() {
         let end = climb(&PACE, |at| {
             let value = if at[0] > 1.0 { f64::NEG_INFINITY } else { at[0] };
-            (value, Vector6::new(1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+            let mut slope = Step::zeros();
+            slope[0] = 1.0;
+            (value, slope)
         });
         assert!(end.at[0] <= 1.0 && end.at[0] > 0.99, "{end:?}");
     }
 
     #[test]
     fn a_plain_ends_at_once() {
-        let end = climb(&PACE, |_| (1.0, Vector6::zeros()));
-        assert!(end.converged && end.steps == 0 && end.at == Vector6::zeros(), "{end:?}");
+        let end = climb(&PACE, |_| (1.0, Step::zeros()));
+        assert!(end.converged && end.steps == 0 && end.at == Step::zeros(), "{end:?}");
     }
 }

@@ -3,19 +3,30 @@
 //! Slices of 3 to 6 mm under pixels of 0.5 to 1 mm are the normal case. So a level's width is a length in millimetres: each
 //! axis is smoothed to that width unless its voxels are wider already, and then thinned to match.
 
-use crate::rigid::{RigidError, Side};
+use crate::align::{AlignError, Side};
+use crate::lookup::Seen;
+use crate::thin::thin;
 use sdk::imaging::resample::{self, Interpolation};
-use sdk::imaging::smooth;
-use sdk::{Affine, Context, Grid, Image, Mask, OperatorError};
+use sdk::{Context, Grid, Image, Mask, OperatorError};
 
 /// Sigma of the smoothing, as a share of a level's width: the usual half step of a pyramid, against aliasing.
 const SIGMA_SHARE: f64 = 0.5;
+
+/// Below this many voxels a Gaussian's neighbours weigh less than 4e-6: the axis stays as it is.
+const SMALLEST_SIGMA_VOXELS: f64 = 0.2;
 
 /// An axis is never thinned to fewer voxels than this.
 const FEWEST_VOXELS: usize = 4;
 
 /// Intensities beyond these percentiles count as the percentile: a few bright vessels should not take up the histogram.
 const RANGE_PERCENT: [f64; 2] = [0.5, 99.5];
+
+/// Values further beyond the percentiles than this multiple of their distance are no intensities: the brightest vessels and
+/// fat lie within 3.
+const WILD: f32 = 10.0;
+
+/// Voxels that one part of a copy takes.
+const TAMED_AT_ONCE: usize = 1 << 18;
 
 /// So many voxels are sorted to find the percentiles.
 const RANGE_VOXELS: usize = 100_000;
@@ -27,61 +38,115 @@ pub struct Level {
     pub image: Image,
     /// Intensity of the first and the last bin of its histogram.
     pub range: [f32; 2],
+    /// How much each voxel counts, 0..=1; everything does without it.
+    pub mask: Option<Image>,
+    /// Volume that counts, mm3.
+    pub volume_mm3: f64,
+}
+
+impl Level {
+    /// A level whose histogram lies within `range`; `mask` has the image's grid.
+    pub fn new(image: Image, range: [f32; 2], mask: Option<Image>) -> Self {
+        let voxels = mask.as_ref().map_or(image.grid().len() as f64, |mask| {
+            mask.voxels().iter().map(|share| f64::from(*share)).sum()
+        });
+        let volume_mm3 = voxels * image.grid().voxel_volume_mm3();
+        Self { image, range, mask, volume_mm3 }
+    }
 }
 
 /// The levels of an image for these widths in mm, which grow.
 ///
+/// * `mask`: where to look, on any grid in the image's world.
+///
 /// # Errors
-/// [`RigidError`] for an image that cannot be registered; no memory; the stage was asked to stop.
+/// [`AlignError`] for an image that cannot be registered; no memory; the stage was asked to stop.
 pub fn levels(
     image: &Image,
+    mask: Option<&Mask>,
     widths_mm: &[f64],
     side: Side,
     ctx: &Context,
 ) -> Result<Vec<Level>, OperatorError> {
+    let image = &tamed(image, side, ctx)?;
+    let mask =
+        mask.map(|mask| resample::mask(mask, image.grid(), None, Interpolation::Nearest, ctx)).transpose()?;
     let mut levels: Vec<Level> = Vec::with_capacity(widths_mm.len());
     let mut widths = image.grid().spacing_mm();
     for &width_mm in widths_mm {
         let finer = levels.last().map_or(image, |level| &level.image);
+        let (spacing, step) = (finer.grid().spacing_mm(), steps(finer.grid(), width_mm));
         let missing = widths.map(|had| (width_mm * width_mm - had * had).max(0.0).sqrt());
-        let smooth = smooth::gaussian(finer, missing.map(|mm| SIGMA_SHARE * mm), ctx)?;
-        let grid = thinned(smooth.grid(), width_mm);
-        let image = resample::image(&smooth, &grid, None, Interpolation::Linear, ctx)?;
+        let sigma: [f64; 3] = std::array::from_fn(|axis| {
+            let sigma = SIGMA_SHARE * missing[axis] / spacing[axis];
+            if sigma < SMALLEST_SIGMA_VOXELS { 0.0 } else { sigma }
+        });
+        let mask = match (levels.last().map(|level| &level.mask), &mask) {
+            (Some(Some(finer)), _) => Some(thin(finer.grid(), finer.voxels(), sigma, step, ctx)?),
+            (None, Some(mask)) => Some(thin(mask.grid(), mask.voxels(), sigma, step, ctx)?),
+            _ => None,
+        };
+        let stays = sigma == [0.0; 3] && step == [1; 3];
+        let image = if stays { finer.clone() } else { thin(finer.grid(), finer.voxels(), sigma, step, ctx)? };
         let range = range(&image, side)?;
-        levels.push(Level { image, range });
+        levels.push(Level::new(image, range, mask));
         widths = widths.map(|had| had.max(width_mm));
     }
     Ok(levels)
 }
 
-/// The grid with so many times wider voxels as fit into `width_mm`, about the same middle.
-fn thinned(grid: &Grid, width_mm: f64) -> Grid {
+/// The image with values far beyond all others held back: a voxel that stands for a missing one (-32768, 1e30) would fill
+/// its whole neighbourhood when smoothed. Without such voxels the image is shared, not copied.
+fn tamed(image: &Image, side: Side, ctx: &Context) -> Result<Image, OperatorError> {
+    let [low, high] = range(image, side)?;
+    let reach = WILD * (high - low);
+    let (low, high) = (low - reach, high + reach);
+    if image.voxels().iter().all(|value| (low..=high).contains(value)) {
+        return Ok(image.clone());
+    }
+    let mut voxels = ctx.alloc::<f32>(image.voxels().len())?;
+    ctx.fill(&mut voxels, TAMED_AT_ONCE, |part, out| {
+        for (out, value) in out.iter_mut().zip(&image.voxels()[part * TAMED_AT_ONCE..]) {
+            *out = value.clamp(low, high);
+        }
+    });
+    Ok(Image::new(*image.grid(), voxels.freeze())?)
+}
+
+/// Along each axis, of how many voxels to keep one so that the spacing is at most `width_mm`.
+fn steps(grid: &Grid, width_mm: f64) -> [usize; 3] {
     // A spacing that rounding put just above the width's share still fits.
     const SLACK: f64 = 1.001;
     let spacing = grid.spacing_mm();
-    let step: [usize; 3] = std::array::from_fn(|axis| {
+    std::array::from_fn(|axis| {
         let fits = (SLACK * width_mm / spacing[axis]) as usize;
         fits.min(grid.shape[axis] / FEWEST_VOXELS).max(1)
-    });
-    let shape: [usize; 3] = std::array::from_fn(|axis| grid.shape[axis] / step[axis]);
-    let shift = std::array::from_fn(|axis| {
-        ((grid.shape[axis] - 1) as f64 - ((shape[axis] - 1) * step[axis]) as f64) / 2.0
-    });
-    let to_finer = Affine::scale_shift(step.map(|n| n as f64), shift);
-    Grid::new(shape, grid.voxel_to_world.after(&to_finer))
+    })
 }
 
 /// The intensities between which an image's histogram lies.
-fn range(image: &Image, side: Side) -> Result<[f32; 2], RigidError> {
+fn range(image: &Image, side: Side) -> Result<[f32; 2], AlignError> {
     let voxels = image.voxels();
-    let stride = voxels.len().div_ceil(RANGE_VOXELS);
+    // A stride that shares no factor with the rows and slices visits all of their columns.
+    let [nx, ny, _] = image.grid().shape;
+    let mut stride = voxels.len().div_ceil(RANGE_VOXELS);
+    while stride > 1 && (gcd(stride, nx) > 1 || gcd(stride, ny) > 1) {
+        stride += 1;
+    }
     let mut sorted: Vec<f32> = voxels.iter().step_by(stride).copied().collect();
     sorted.sort_unstable_by(f32::total_cmp);
     let at = |percent: f64| sorted[((sorted.len() - 1) as f64 * percent / 100.0) as usize];
     let found = RANGE_PERCENT.map(at);
     // A small bright object on an empty background lies beyond the percentiles.
     let [low, high] = if found[0] < found[1] { found } else { [at(0.0), at(100.0)] };
-    if low < high { Ok([low, high]) } else { Err(RigidError::Constant { side, value: low }) }
+    if low >= high {
+        return Err(AlignError::Constant { side, value: low });
+    }
+    if (high - low).is_finite() { Ok([low, high]) } else { Err(AlignError::TooLarge { side, low, high }) }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 impl Level {
@@ -157,21 +222,11 @@ impl Level {
     /// Intensity at a place in voxels within the outermost centres, as a share of the range.
     fn share_at(&self, place: [f64; 3]) -> f32 {
         let (grid, voxels) = (self.image.grid(), self.image.voxels());
-        let mut sum = 0.0;
-        for corner in 0..8usize {
-            let mut weight = 1.0;
-            let mut index = [0; 3];
-            for axis in 0..3 {
-                let low = (place[axis] as usize).min(grid.shape[axis].saturating_sub(2));
-                let fraction = place[axis] - low as f64;
-                let up = corner >> axis & 1;
-                weight *= if up == 1 { fraction } else { 1.0 - fraction };
-                index[axis] = (low + up).min(grid.shape[axis] - 1);
-            }
-            sum += weight * f64::from(voxels[grid.offset(index)]);
-        }
-        let [low, high] = self.range.map(f64::from);
-        ((sum - low) / (high - low)).clamp(0.0, 1.0) as f32
+        let last = grid.shape.map(|n| (n - 1) as f32);
+        let held = std::array::from_fn(|axis| (place[axis] as f32).clamp(0.0, last[axis]));
+        let [low, high] = self.range;
+        let seen = Seen::at(voxels, grid.shape, held).map_or(low, |seen| seen.value);
+        ((seen - low) / (high - low)).clamp(0.0, 1.0)
     }
 }
 

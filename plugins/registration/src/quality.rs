@@ -1,6 +1,6 @@
 //! How good a registration is, in words and numbers.
 
-use crate::rigid::Registration;
+use crate::align::Registration;
 use crate::start::REACH_DEG;
 use sdk::geometry::Grid;
 use sdk::{Cell, Column, Table};
@@ -28,6 +28,10 @@ pub struct Quality {
     pub angles_deg: [f64; 3],
     /// Shift of the fixed grid's middle, mm.
     pub shift_mm: [f64; 3],
+    /// Factors along the fixed world's x, y and z; 1 of a rigid registration.
+    pub scale: [f64; 3],
+    /// Shears of x by y, of x by z, and of y by z; 0 of a rigid registration.
+    pub shear: [f64; 3],
     /// Shared volume as a share of the smaller image, 0..=1.
     pub overlap: f64,
     /// Steps of all climbs that led to the result.
@@ -45,6 +49,8 @@ impl Quality {
             metric_after: registration.after.nmi,
             angles_deg: angles_rad.map(f64::to_degrees),
             shift_mm,
+            scale: registration.fixed_to_moving.scale.into(),
+            shear: registration.fixed_to_moving.shear.into(),
             overlap: registration.after.overlap,
             iterations: registration.steps,
             warnings: warnings(registration, fixed),
@@ -55,6 +61,9 @@ impl Quality {
     pub fn table(&self) -> Table {
         let about = "of the rotation about the middle of the fixed grid; x, then y, then z";
         let shift = "of the middle of the fixed grid";
+        let scale = "factor along this axis of the fixed world, before the rotation";
+        let shear =
+            "mm along the first axis of the fixed world for each mm along the second, before the factors";
         let mut table = Table::new(vec![
             Column::new(
                 "metric_before",
@@ -68,6 +77,12 @@ impl Quality {
             Column::new("shift_x_mm", "mm", shift),
             Column::new("shift_y_mm", "mm", shift),
             Column::new("shift_z_mm", "mm", shift),
+            Column::new("scale_x", "", scale),
+            Column::new("scale_y", "", scale),
+            Column::new("scale_z", "", scale),
+            Column::new("shear_xy", "", shear),
+            Column::new("shear_xz", "", shear),
+            Column::new("shear_yz", "", shear),
             Column::new("overlap", "", "shared volume as a share of the smaller image, 0 to 1"),
             Column::new("iterations", "", "steps of the climbs that led to the result"),
             Column::new("warnings", "", "what a reader should know"),
@@ -76,8 +91,9 @@ impl Quality {
         let [x, y, z] = self.shift_mm;
         let warnings = (!self.warnings.is_empty()).then(|| self.warnings.join("; "));
         let mut row: Vec<Cell> = vec![self.metric_before.into()];
-        row.extend([self.metric_after, ax, ay, az, x, y, z, self.overlap].map(Cell::from));
-        row.extend([self.iterations.into(), warnings.into()]);
+        row.extend([self.metric_after, ax, ay, az, x, y, z].map(Cell::from));
+        row.extend(self.scale.into_iter().chain(self.shear).map(Cell::from));
+        row.extend([self.overlap.into(), self.iterations.into(), warnings.into()]);
         table.rows.push(row);
         table
     }
@@ -102,10 +118,16 @@ fn warnings(registration: &Registration, fixed: &Grid) -> Vec<String> {
         warnings
             .push(format!("registration: a rotation of {angle_deg:.0} degrees is at the edge of the search"));
     }
-    let shift_mm = registration.shift_mm(fixed.centre_world());
+    let shift_mm = registration.shift_mm(fixed);
     if shift_mm > USUAL_SHIFT_MM {
         warnings.push(format!(
             "registration: a shift of {shift_mm:.0} mm is unusual; do both show the same head?"
+        ));
+    }
+    if registration.fixed_to_moving.is_at_limit() {
+        let [x, y, z] = <[f64; 3]>::from(registration.fixed_to_moving.scale);
+        warnings.push(format!(
+            "registration: size or shear is at its limit (factors {x:.2}, {y:.2}, {z:.2}); do both show a whole head?"
         ));
     }
     if let Some(other) = registration.runner_up.filter(|other| other.share > CLOSE_RUNNER_UP) {

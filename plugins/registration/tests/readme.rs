@@ -1,6 +1,6 @@
 //! The settings tables of the README cannot drift from the code.
 
-use neuroloom_registration::{fit_matrix, resample};
+use neuroloom_registration::{fit_matrix, register, resample};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,6 +31,7 @@ fn defaults<T: Default + Serialize>() -> Vec<[String; 2]> {
 
 #[test]
 fn the_readme_lists_every_setting_with_its_default() {
+    assert_eq!(listed("register"), defaults::<register::Options>());
     assert_eq!(listed("resample"), defaults::<resample::Options>());
     assert_eq!(listed("fit_matrix"), defaults::<fit_matrix::Options>());
 }

@@ -5,8 +5,8 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests outside `#[test]` functions")]
 
+use neuroloom_registration::align::{self, Masks, Options};
 use neuroloom_registration::quality::Quality;
-use neuroloom_registration::rigid;
 use sdk::geometry::{Affine, Grid};
 use sdk::testing::{context, context_with};
 use sdk::{Image, nifti};
@@ -100,7 +100,9 @@ fn moves_end_where_the_unmoved_pair_ends(moves: std::ops::Range<usize>) {
     let ctx = context();
     for [fixed, moving] in PAIRS {
         let (fixed_image, moving_image) = (read(&data.join(fixed)), read(&data.join(moving)));
-        let find = |image: &Image| rigid::register(&fixed_image, image, None, &ctx).unwrap();
+        let find = |image: &Image| {
+            align::align(&fixed_image, image, Masks::default(), &Options::default(), &ctx).unwrap()
+        };
         let unmoved = find(&moving_image).fixed_to_moving.map();
         let (mut worst, mut corner) = (0.0f64, 0.0f64);
         for n in moves.clone() {
@@ -158,7 +160,8 @@ fn unmoved_pairs_agree_with_the_published_transforms() {
         let t1 = image("T1W");
         let t1_to_flair = published("T1W").inverse().unwrap();
         for (name, expected) in [("FLAIR", t1_to_flair), ("T2W", published("T2W").after(&t1_to_flair))] {
-            let found = rigid::register(&t1, &image(name), None, &context()).unwrap();
+            let found =
+                align::align(&t1, &image(name), Masks::default(), &Options::default(), &context()).unwrap();
             let (mean, corner) = apart_mm(&found.fixed_to_moving.map(), &expected, t1.grid());
             println!("{subject} T1W to {name}: mean {mean:.3} mm, corner {corner:.3} mm");
             assert!(mean < 0.6, "{subject} T1W to {name}: {mean} mm");
@@ -173,7 +176,9 @@ fn the_number_of_threads_changes_no_bit() {
     let Some(data) = data() else { return };
     let (fixed, moving) = (read(&data.join("tumour/t1c.nii.gz")), read(&data.join("tumour/fla.nii.gz")));
     let find = |threads| {
-        let found = rigid::register(&fixed, &moving, None, &context_with(threads)).unwrap();
+        let found =
+            align::align(&fixed, &moving, Masks::default(), &Options::default(), &context_with(threads))
+                .unwrap();
         (found.fixed_to_moving.map().rows(), found.after.nmi.to_bits())
     };
     assert_eq!(find(1), find(3));

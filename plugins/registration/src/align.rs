@@ -1,23 +1,24 @@
-//! Rigid registration by normalised mutual information, coarse to fine.
+//! Registration by normalised mutual information, coarse to fine: rigid, similar or affine.
 //!
 //! 1. Both images are smoothed and thinned to 8, 4, 2 and 1 mm ([`crate::pyramid`]); slices wider than that stay as they are.
 //! 2. At 8 mm a fan of rotations is tried about three starts: the headers as they are, the images' centres, the centres of
-//!    mass ([`crate::start`]). The best are climbed.
-//! 3. The best of those are climbed at 4 mm, the winner at 2 and 1 mm ([`crate::metric`], [`crate::optimise`]).
+//!    mass; where the size is free, at three sizes ([`crate::start`]). The best are climbed, rigidly or by similarity.
+//! 3. The best of those are climbed at 4 mm with all that is free, the winner at 2 and 1 mm ([`crate::metric`],
+//!    [`crate::optimise`]).
 //!
-//! Points are drawn once per level from the fixed image, by a fixed rule; all sums run in a fixed order. So a result is the
-//! same for any number of threads, bit by bit.
+//! Points are drawn once per level, by a fixed rule; all sums run in a fixed order. So a result is the same for any number of
+//! threads, bit by bit. A symmetric registration draws half of its points from each image and measures both ways.
 //!
 //! Source: C. Studholme, D. Hill, D. Hawkes, "An overlap invariant entropy measure of 3D medical image alignment", Pattern
 //! Recognition 32(1), 1999.
 
 use crate::metric::{Measure, Metric};
 use crate::optimise::{Climb, Pace, climb};
-use crate::pose::Pose;
+use crate::pose::{Freedom, Pose};
 use crate::pyramid::{Level, Samples, levels};
 use crate::start::{self, Candidate, LEAST_OVERLAP};
 use nalgebra::{Matrix3, Vector3};
-use sdk::{Affine, Context, Image, Mask, OperatorError};
+use sdk::{Affine, Context, Grid, Image, Mask, OperatorError};
 
 /// What one level asks for.
 struct Detail {
@@ -48,9 +49,6 @@ const CLIMBED: [usize; 2] = [12, 3];
 /// Steps of one climb; about 10 to 20 are usual.
 const MOST_STEPS: usize = 60;
 
-/// Length at which an angle counts as much as a shift: about the radius of a head, mm.
-const HEAD_RADIUS_MM: f64 = 75.0;
-
 /// Which of the two images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -72,7 +70,7 @@ impl std::fmt::Display for Side {
 /// Why two images could not be registered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RigidError {
+pub enum AlignError {
     /// An image has one intensity only.
     #[error(
         "the {side} image has the one value {value} everywhere\nhint: is the file empty, or a mask of nothing?"
@@ -94,7 +92,7 @@ pub enum RigidError {
     /// An image is too thin along an axis to be turned about.
     #[error(
         "the {side} image has {found} voxels along axis {axis}, fewer than {limit}\n\
-         hint: a rigid registration needs a volume, not a few slices"
+         hint: a registration needs a volume, not a few slices"
     )]
     TooThin {
         /// Which image.
@@ -112,12 +110,27 @@ pub enum RigidError {
         /// Which image.
         side: Side,
     },
-    /// The mask leaves too little of the fixed image.
+    /// Intensities span more than a number can hold.
     #[error(
-        "the fixed mask leaves {found} of {drawn} points, fewer than {limit}\n\
+        "the {side} image has values from {low:e} to {high:e}, too far apart to count in\n\
+         hint: scale it, or replace the values that stand for missing ones by 0"
+    )]
+    TooLarge {
+        /// Which image.
+        side: Side,
+        /// 0.5th percentile.
+        low: f32,
+        /// 99.5th percentile.
+        high: f32,
+    },
+    /// A mask leaves too little of its image.
+    #[error(
+        "the {side} mask leaves {found} of {drawn} points, fewer than {limit}\n\
          hint: is the mask empty, or on another head?"
     )]
     MaskTooSmall {
+        /// Whose mask.
+        side: Side,
         /// Points within the mask.
         found: usize,
         /// Points that were drawn.
@@ -128,7 +141,7 @@ pub enum RigidError {
     /// No start lays the images over each other.
     #[error(
         "no start lays {limit_percent} % of the images over each other\n\
-         hint: do both show the same head, and is the fixed mask where the head is?"
+         hint: do both show the same head, and are the masks where the heads are?"
     )]
     NoOverlap {
         /// The least overlap, percent of the smaller image.
@@ -141,6 +154,30 @@ const FEWEST_VOXELS: usize = 4;
 
 /// Least number of points within a mask at the coarsest level.
 const FEWEST_POINTS: usize = 200;
+
+/// What to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What may change.
+    pub freedom: Freedom,
+    /// Whether both images count alike.
+    pub symmetric: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { freedom: Freedom::Rigid, symmetric: true }
+    }
+}
+
+/// Where to look, each on any grid in its image's world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Masks<'a> {
+    /// Of the fixed image.
+    pub fixed: Option<&'a Mask>,
+    /// Of the moving image.
+    pub moving: Option<&'a Mask>,
+}
 
 /// What a registration found.
 #[derive(Clone, Debug)]
@@ -155,7 +192,7 @@ pub struct Registration {
     pub steps: usize,
     /// Whether the finest level ended at a top.
     pub converged: bool,
-    /// The best end of another start: its distance from the result in mm, and its metric at 4 mm less the result's there.
+    /// The best end of another start.
     pub runner_up: Option<RunnerUp>,
 }
 
@@ -168,31 +205,34 @@ pub struct RunnerUp {
     pub share: f64,
 }
 
-/// Finds the rigid map from the fixed world to the moving world under which the images tell most of each other.
+/// Finds the map from the fixed world to the moving world under which the images tell most of each other.
 ///
-/// * `fixed`, `moving`: any contrasts, spacings and orientations of one head; at least 4 voxels along each axis.
-/// * `fixed_mask`: on any grid in the fixed world; only points within it count.
+/// * `fixed`, `moving`: any contrasts, spacings and orientations of heads; at least 4 voxels along each axis.
+/// * `masks`: only points within them count.
 ///
 /// # Errors
-/// [`RigidError`]; no memory; the stage was asked to stop.
-pub fn register(
+/// [`AlignError`]; no memory; the stage was asked to stop.
+pub fn align(
     fixed: &Image,
     moving: &Image,
-    fixed_mask: Option<&Mask>,
+    masks: Masks<'_>,
+    options: &Options,
     ctx: &Context,
 ) -> Result<Registration, OperatorError> {
     check(fixed, Side::Fixed)?;
     check(moving, Side::Moving)?;
     let widths_mm = DETAILS.map(|detail| detail.width_mm);
     ctx.progress(0.0, "smoothing");
-    let fixed_levels = levels(fixed, &widths_mm, Side::Fixed, ctx)?;
-    let moving_levels = levels(moving, &widths_mm, Side::Moving, ctx)?;
-    let centre = fixed_levels[COARSEST].centre_of_mass();
-    let pair = Pair { fixed_levels: &fixed_levels, moving_levels: &moving_levels, fixed_mask, centre, ctx };
+    // Points are drawn within their own image's mask, and looked up within the other's.
+    let seen_mask = masks.fixed.filter(|_| options.symmetric);
+    let fixed_levels = levels(fixed, seen_mask, &widths_mm, Side::Fixed, ctx)?;
+    let moving_levels = levels(moving, masks.moving, &widths_mm, Side::Moving, ctx)?;
+    let centres = [&fixed_levels, &moving_levels].map(|levels| levels[COARSEST].centre_of_mass());
+    let pair = Pair { levels: [&fixed_levels, &moving_levels], masks, centres, options, ctx };
 
     ctx.progress(0.3, "searching");
-    let targets =
-        [centre, centres_on_each_other(fixed, moving, centre), moving_levels[COARSEST].centre_of_mass()];
+    let [centre, other] = centres;
+    let targets = [centre, centres_on_each_other(fixed, moving, centre), other];
     let (best, steps, runner_up) = pair.coarse(&targets)?;
     pair.fine(best, steps, runner_up)
 }
@@ -202,60 +242,84 @@ fn centres_on_each_other(fixed: &Image, moving: &Image, centre: [f64; 3]) -> [f6
     [0, 1, 2].map(|axis| centre[axis] - from[axis] + to[axis])
 }
 
-fn check(image: &Image, side: Side) -> Result<(), RigidError> {
+fn check(image: &Image, side: Side) -> Result<(), AlignError> {
     let grid = image.grid();
     if let Some(axis) = (0..3).find(|&axis| grid.shape[axis] < FEWEST_VOXELS) {
-        return Err(RigidError::TooThin { side, found: grid.shape[axis], axis, limit: FEWEST_VOXELS });
+        return Err(AlignError::TooThin { side, found: grid.shape[axis], axis, limit: FEWEST_VOXELS });
     }
     if grid.world_to_voxel().is_none() {
-        return Err(RigidError::Flat { side });
+        return Err(AlignError::Flat { side });
     }
     match image.voxels().iter().position(|voxel| !voxel.is_finite()) {
-        Some(offset) => Err(RigidError::NotFinite { side, index: grid.index(offset) }),
+        Some(offset) => Err(AlignError::NotFinite { side, index: grid.index(offset) }),
         None => Ok(()),
     }
 }
 
-/// Two images at all levels.
+/// Two images at all levels, fixed first.
 struct Pair<'a> {
-    fixed_levels: &'a [Level],
-    moving_levels: &'a [Level],
-    fixed_mask: Option<&'a Mask>,
-    centre: [f64; 3],
+    levels: [&'a [Level]; 2],
+    masks: Masks<'a>,
+    centres: [[f64; 3]; 2],
+    options: &'a Options,
     ctx: &'a Context,
 }
 
+/// The points of a level: of the fixed image, and of the moving one if both count.
+struct Points {
+    level: usize,
+    fixed: Samples,
+    moving: Option<Samples>,
+}
+
 impl Pair<'_> {
-    fn samples(&self, level: usize) -> Result<Samples, RigidError> {
-        let drawn = DETAILS[level].points;
-        let samples = Samples::draw(&self.fixed_levels[level], self.fixed_mask, self.centre, drawn);
-        let found = samples.points.len();
-        if found < FEWEST_POINTS {
-            return Err(RigidError::MaskTooSmall { found, drawn, limit: FEWEST_POINTS });
-        }
-        Ok(samples)
+    fn points(&self, level: usize) -> Result<Points, AlignError> {
+        let share = if self.options.symmetric { 2 } else { 1 };
+        let drawn = DETAILS[level].points / share;
+        let draw = |side: Side, mask: Option<&Mask>| {
+            let levels = self.levels[side as usize];
+            let samples = Samples::draw(&levels[level], mask, self.centres[side as usize], drawn);
+            let found = samples.points.len();
+            let limit = FEWEST_POINTS;
+            if found < limit {
+                Err(AlignError::MaskTooSmall { side, found, drawn, limit })
+            } else {
+                Ok(samples)
+            }
+        };
+        let fixed = draw(Side::Fixed, self.masks.fixed)?;
+        let moving = self.options.symmetric.then(|| draw(Side::Moving, self.masks.moving)).transpose()?;
+        Ok(Points { level, fixed, moving })
     }
 
-    fn metric<'b>(&'b self, samples: &'b Samples, level: usize) -> Result<Metric<'b>, RigidError> {
-        let metric = Metric::new(samples, &self.moving_levels[level], DETAILS[level].bins);
-        metric.ok_or(RigidError::Flat { side: Side::Moving })
+    fn metric<'b>(&'b self, points: &'b Points) -> Result<Metric<'b>, AlignError> {
+        let [fixed, moving] = self.levels.map(|levels| &levels[points.level]);
+        let metric = Metric::new(&points.fixed, moving, DETAILS[points.level].bins)
+            .ok_or(AlignError::Flat { side: Side::Moving })?;
+        match &points.moving {
+            Some(samples) => metric.and_back(samples, fixed).ok_or(AlignError::Flat { side: Side::Fixed }),
+            None => Ok(metric),
+        }
     }
 
     /// Search and climbs at 8 and 4 mm: the best pose, its steps, and the best other one.
     fn coarse(&self, targets: &[[f64; 3]]) -> Result<(Candidate, usize, Option<RunnerUp>), OperatorError> {
-        let samples = self.samples(COARSEST)?;
-        let metric = self.metric(&samples, COARSEST)?;
-        let starts = start::search(&metric, self.centre, targets, CLIMBED[0], self.ctx)?;
+        let freedom = self.options.freedom;
+        let points = self.points(COARSEST)?;
+        let metric = self.metric(&points)?;
+        let sizes = start::sizes(freedom);
+        let starts = start::search(&metric, self.centres[0], targets, sizes, CLIMBED[0], self.ctx)?;
         if starts.is_empty() {
-            return Err(RigidError::NoOverlap { limit_percent: 100.0 * LEAST_OVERLAP }.into());
+            return Err(AlignError::NoOverlap { limit_percent: 100.0 * LEAST_OVERLAP }.into());
         }
-        let climbs = self.ctx.map(starts.len(), |n| climbed(&metric, &starts[n].pose, COARSEST, None));
+        let first = if freedom == Freedom::Affine { Freedom::Similarity } else { freedom };
+        let climbs = self.ctx.map(starts.len(), |n| climbed(&metric, &starts[n].pose, first, COARSEST, None));
         self.ctx.check_cancelled()?;
         let ends = start::best(climbs.iter().map(|(candidate, _)| *candidate).collect(), CLIMBED[1]);
 
-        let samples = self.samples(2)?;
-        let metric = self.metric(&samples, 2)?;
-        let climbs = self.ctx.map(ends.len(), |n| climbed(&metric, &ends[n].pose, 2, None));
+        let points = self.points(2)?;
+        let metric = self.metric(&points)?;
+        let climbs = self.ctx.map(ends.len(), |n| climbed(&metric, &ends[n].pose, freedom, 2, None));
         self.ctx.check_cancelled()?;
         let ranked = start::best(climbs.iter().map(|(candidate, _)| *candidate).collect(), 2);
         let best = ranked[0];
@@ -274,14 +338,15 @@ impl Pair<'_> {
         steps: usize,
         runner_up: Option<RunnerUp>,
     ) -> Result<Registration, OperatorError> {
+        let freedom = self.options.freedom;
         self.ctx.progress(0.5, "refining");
-        let samples = self.samples(1)?;
-        let (middle, middle_climb) = climbed(&self.metric(&samples, 1)?, &best.pose, 1, Some(self.ctx));
+        let points = self.points(1)?;
+        let (middle, middle_climb) = climbed(&self.metric(&points)?, &best.pose, freedom, 1, Some(self.ctx));
         self.ctx.check_cancelled()?;
         self.ctx.progress(0.7, "refining");
-        let samples = self.samples(0)?;
-        let metric = self.metric(&samples, 0)?;
-        let (end, climb) = climbed(&metric, &middle.pose, 0, Some(self.ctx));
+        let points = self.points(0)?;
+        let metric = self.metric(&points)?;
+        let (end, climb) = climbed(&metric, &middle.pose, freedom, 0, Some(self.ctx));
         self.ctx.check_cancelled()?;
         let before = metric.value(&Affine::IDENTITY);
         Ok(Registration {
@@ -296,7 +361,13 @@ impl Pair<'_> {
 }
 
 /// Climbs from a pose at one level.
-fn climbed(metric: &Metric<'_>, from: &Pose, level: usize, ctx: Option<&Context>) -> (Candidate, Climb) {
+fn climbed(
+    metric: &Metric<'_>,
+    from: &Pose,
+    freedom: Freedom,
+    level: usize,
+    ctx: Option<&Context>,
+) -> (Candidate, Climb) {
     let Detail { width_mm, shortest_step_mm, .. } = DETAILS[level];
     let pace = Pace {
         first_step: 0.5 * width_mm,
@@ -305,16 +376,18 @@ fn climbed(metric: &Metric<'_>, from: &Pose, level: usize, ctx: Option<&Context>
         most_steps: MOST_STEPS,
     };
     let end = climb(&pace, |by| {
-        let (measure, slope) = metric.value_and_slope(&from.moved(by, HEAD_RADIUS_MM).map(), ctx);
-        let nmi = if measure.overlap < LEAST_OVERLAP { f64::NEG_INFINITY } else { measure.nmi };
-        (nmi, from.slope(by, HEAD_RADIUS_MM, &slope))
+        let there = from.moved(by, freedom);
+        let (measure, slope) = metric.value_and_slope(&there.map(), ctx);
+        let allowed = measure.overlap >= LEAST_OVERLAP && there.is_within_limits();
+        (if allowed { measure.nmi } else { f64::NEG_INFINITY }, from.slope(by, freedom, &slope))
     });
-    let pose = from.moved(&end.at, HEAD_RADIUS_MM);
+    let pose = from.moved(&end.at, freedom);
     (Candidate { pose, nmi: end.value }, end)
 }
 
 impl Registration {
-    /// Angles about x, then y, then z (radians) and shift (mm) about `centre`: what [`Affine::rigid`] builds the map from.
+    /// Angles about x, then y, then z (radians) and shift (mm) about `centre`: without factors and shears, what
+    /// [`Affine::rigid`] builds the map from.
     pub fn angles_and_shift(&self, centre: [f64; 3]) -> ([f64; 3], [f64; 3]) {
         let there = self.fixed_to_moving.map().point(centre);
         let shift = [0, 1, 2].map(|axis| there[axis] - centre[axis]);
@@ -327,8 +400,8 @@ impl Registration {
         ((rotation.trace() - 1.0) / 2.0).clamp(-1.0, 1.0).acos()
     }
 
-    /// How far `centre` moves, mm.
-    pub fn shift_mm(&self, centre: [f64; 3]) -> f64 {
-        Vector3::from(self.angles_and_shift(centre).1).norm()
+    /// How far the middle of a grid moves, mm.
+    pub fn shift_mm(&self, grid: &Grid) -> f64 {
+        Vector3::from(self.angles_and_shift(grid.centre_world()).1).norm()
     }
 }
