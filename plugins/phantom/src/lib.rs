@@ -11,6 +11,7 @@ pub mod protocol;
 pub mod random;
 pub mod render;
 pub mod subject;
+pub mod template;
 pub mod vessels;
 
 use anatomy::Anatomy;
@@ -89,4 +90,6 @@ fn outputs(case: Case, seed: u64) -> Outputs {
         .with("lesion_table", with_facts(case.lesion_table.into()))
 }
 
-sdk::export_plugin![Phantom];
+pub use template::HeadTemplate;
+
+sdk::export_plugin![Phantom, HeadTemplate];
