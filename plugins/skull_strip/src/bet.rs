@@ -13,6 +13,8 @@
 use crate::fill::voxels_inside;
 use crate::head::{Head, survey};
 use crate::mesh::Mesh;
+use crate::rim::peel;
+use crate::start::from_mask;
 use crate::surface::{Forces, Rest, Sampler, edge_sharpness, settle};
 use sdk::{Context, Grid, Image, JsonSchema, Mask, OperatorError};
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,8 @@ pub struct Options {
     /// at the top.
     #[schemars(range(min = -1.0, max = 1.0))]
     pub gradient_threshold: f64,
+    /// Whether the output `skull` is made: where the skull's outer border lies.
+    pub skull: bool,
 }
 
 /// Why no brain could be found, or the settings make no sense.
@@ -85,8 +89,9 @@ const BRAIN_SHARE: [f64; 2] = [0.35, 0.8];
 const START_RADII: f64 = 0.5;
 /// Times the icosahedron's faces are cut in the coarsest mesh: 162 vertices.
 const COARSE_LEVELS: usize = 2;
-/// Times they are cut in the finest: 2562 vertices, the published number.
-const FINE_LEVELS: usize = 4;
+/// Most iterations on the meshes of 162, 642, 2562 (the published number) and 10242 vertices. The last, whose edges of 4 mm
+/// follow the folds at the base, starts from a surface at rest and has little way to go.
+const MOST_ITERATIONS: [usize; 4] = [300, 300, 400, 25];
 /// Share of folded triangles from which on the surface is grown again, stiffer.
 const MOST_FOLDED: f64 = 0.03;
 /// Smoothness at each further try, as a multiple of the published force.
@@ -165,6 +170,18 @@ pub struct Brain {
     pub mask: Mask,
     /// How good it is.
     pub quality: Quality,
+    /// The surface the mask was filled from.
+    pub surface: Mesh,
+    /// Border between air and head, in the image's intensities.
+    pub air: f32,
+}
+
+/// What surfaces grow on, and from where.
+struct Ground {
+    sampler: Sampler,
+    head: Head,
+    /// 162 vertices, within the brain.
+    start: Mesh,
 }
 
 /// A surface at rest.
@@ -204,14 +221,48 @@ impl Options {
 /// # Errors
 /// [`BetError`] or [`HeadError`](crate::head::HeadError) when there is no brain to be found; or when cancelled.
 pub fn find_brain(image: &Image, options: &Options, ctx: &Context) -> Result<Brain, OperatorError> {
-    let head = survey(image, ctx)?;
+    find_brain_from(image, None, options, ctx)
+}
+
+/// Finds the brain of a head image, from where a mask says that it lies.
+///
+/// * `start`: roughly the brain, on the grid of `image`, such as a template's mask brought over by a registration.
+///
+/// # Errors
+/// As [`find_brain`], and [`StartError`](crate::start::StartError) for a mask that cannot be a brain's.
+pub fn find_brain_from(
+    image: &Image,
+    start: Option<&Mask>,
+    options: &Options,
+    ctx: &Context,
+) -> Result<Brain, OperatorError> {
+    let mut head = survey(image, ctx)?;
+    let start = match start {
+        Some(mask) => from_mask(mask, image, &mut head, COARSE_LEVELS, BRAIN_RANGE_ML[0], ctx)?,
+        None => Mesh::sphere(head.centre, START_RADII * head.radius_mm, COARSE_LEVELS),
+    };
     ctx.progress(0.1, "head measured");
     let sampler = Sampler::new(image, &head, ctx)?;
-    let fit = choose(&sampler, &head, options, ctx)?;
+    let ground = Ground { sampler, head, start };
+    let fit = choose(&ground, options, ctx)?;
     ctx.progress(0.9, "surface at rest");
-    let sharpness = edge_sharpness(&fit.mesh, &sampler);
-    let voxels = voxels_inside(&fit.mesh, image.grid(), ctx)?.freeze();
-    let mask = Mask::new(*image.grid(), voxels)?;
+    judged(fit, &ground, image, options, ctx)
+}
+
+/// The mask within a surface, and how good both are.
+fn judged(
+    fit: Fit,
+    ground: &Ground,
+    image: &Image,
+    options: &Options,
+    ctx: &Context,
+) -> Result<Brain, OperatorError> {
+    let Ground { sampler, head, .. } = ground;
+    let sharpness = edge_sharpness(&fit.mesh, sampler);
+    let mut voxels = voxels_inside(&fit.mesh, image.grid(), ctx)?;
+    let dark = |n: usize| image.voxels()[n] < head.tissue[0];
+    peel(&mut voxels, image.grid(), sampler.voxels(), dark, ctx)?;
+    let mask = Mask::new(*image.grid(), voxels.freeze())?;
     let volume_ml = mask.count() as f64 * image.grid().voxel_volume_mm3() / 1000.0;
     if !(BRAIN_RANGE_ML[0]..=BRAIN_RANGE_ML[1]).contains(&volume_ml) {
         return Err(BetError::ImplausibleVolume { volume_ml }.into());
@@ -231,22 +282,22 @@ pub fn find_brain(image: &Image, options: &Options, ctx: &Context) -> Result<Bra
         cut_area_mm2: cut_area_mm2(&mask),
         head_share: fit.head_share,
     };
-    Ok(Brain { mask, quality })
+    Ok(Brain { mask, quality, surface: fit.mesh, air: head.air })
 }
 
 /// The surface at the threshold that is set, or at the first that gives a brain's proportions, or else the sharpest.
-fn choose(sampler: &Sampler, head: &Head, options: &Options, ctx: &Context) -> Result<Fit, OperatorError> {
+fn choose(ground: &Ground, options: &Options, ctx: &Context) -> Result<Fit, OperatorError> {
     if let Some(fraction) = options.fractional_threshold {
-        return grow_unfolded(sampler, head, &options.forces(fraction), ctx);
+        return grow_unfolded(ground, &options.forces(fraction), ctx);
     }
     let mut sharpest: Option<(f64, Fit)> = None;
     for fraction in CANDIDATES {
-        let fit = grow_unfolded(sampler, head, &options.forces(fraction), ctx)?;
+        let fit = grow_unfolded(ground, &options.forces(fraction), ctx)?;
         if is_brain_share(fit.head_share) {
             return Ok(fit);
         }
         tracing::debug!(fraction, share = fit.head_share, "not the proportions of a brain");
-        let sharpness = edge_sharpness(&fit.mesh, sampler);
+        let sharpness = edge_sharpness(&fit.mesh, &ground.sampler);
         if sharpest.as_ref().is_none_or(|(best, _)| sharpness > *best) {
             sharpest = Some((sharpness, fit));
         }
@@ -255,29 +306,25 @@ fn choose(sampler: &Sampler, head: &Head, options: &Options, ctx: &Context) -> R
 }
 
 /// Grows a surface, and again with more smoothness while it folds back on itself.
-fn grow_unfolded(
-    sampler: &Sampler,
-    head: &Head,
-    forces: &Forces,
-    ctx: &Context,
-) -> Result<Fit, OperatorError> {
-    let mut fit = grow(sampler, head, forces, ctx)?;
+fn grow_unfolded(ground: &Ground, forces: &Forces, ctx: &Context) -> Result<Fit, OperatorError> {
+    let mut fit = grow(ground, forces, ctx)?;
     for stiffness in STIFFER {
         if fit.mesh.folded_share() <= MOST_FOLDED {
             break;
         }
-        fit = grow(sampler, head, &Forces { stiffness, ..*forces }, ctx)?;
+        fit = grow(ground, &Forces { stiffness, ..*forces }, ctx)?;
     }
     Ok(fit)
 }
 
-/// Grows a surface from a sphere on ever finer meshes.
-fn grow(sampler: &Sampler, head: &Head, forces: &Forces, ctx: &Context) -> Result<Fit, OperatorError> {
-    let mut mesh = Mesh::sphere(head.centre, START_RADII * head.radius_mm, COARSE_LEVELS);
-    let mut rest = settle(&mut mesh, sampler, head, forces, ctx)?;
-    for _ in COARSE_LEVELS..FINE_LEVELS {
+/// Grows a surface from the start on ever finer meshes.
+fn grow(ground: &Ground, forces: &Forces, ctx: &Context) -> Result<Fit, OperatorError> {
+    let Ground { sampler, head, start } = ground;
+    let mut mesh = start.clone();
+    let mut rest = settle(&mut mesh, sampler, head, forces, MOST_ITERATIONS[0], ctx)?;
+    for most in &MOST_ITERATIONS[1..] {
         mesh = mesh.refined();
-        let finer = settle(&mut mesh, sampler, head, forces, ctx)?;
+        let finer = settle(&mut mesh, sampler, head, forces, *most, ctx)?;
         rest = Rest { iterations: rest.iterations + finer.iterations, ..finer };
     }
     let head_mm3 = 4.0 / 3.0 * std::f64::consts::PI * head.radius_mm.powi(3);

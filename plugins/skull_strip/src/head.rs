@@ -178,12 +178,18 @@ fn tissue_range(samples: &Samples, centre: Point, radius_mm: f64, [low, air]: [f
         .filter(|(place, value)| **value > air && near(place))
         .map(|(_, value)| *value)
         .collect();
+    tissue_of(&mut core, low).unwrap_or([air, f32::MAX])
+}
+
+/// Lower quarter of intensities that are brain for certain, and the border above which they are no tissue; `None` without
+/// any. They are put out of order.
+pub fn tissue_of(core: &mut [f32], low: f32) -> Option<[f32; 2]> {
     if core.is_empty() {
-        return [air, f32::MAX];
+        return None;
     }
-    let [quarter, half, rest] = [25.0, 50.0, 75.0].map(|percent| percentile(&mut core, percent));
+    let [quarter, half, rest] = [25.0, 50.0, 75.0].map(|percent| percentile(core, percent));
     let spread = (SPREADS * (rest - quarter)).max(LEAST_SPREAD * (half - low));
-    [quarter, half + spread]
+    Some([quarter, half + spread])
 }
 
 fn check_grid(grid: &Grid) -> Result<(), HeadError> {

@@ -7,6 +7,9 @@ pub mod bet;
 pub mod fill;
 pub mod head;
 pub mod mesh;
+pub mod rim;
+pub mod skull;
+pub mod start;
 pub mod surface;
 
 use bet::{Options, Quality};
@@ -26,10 +29,19 @@ impl Operator for Bet {
         name: "bet",
         role: Some("skull_stripper"),
         summary: "Find the brain in a head image of any contrast, slice thickness and orientation.",
-        inputs: &[Port::image("head").on("h").about("whole head, not yet stripped")],
+        inputs: &[
+            Port::image("head").on("h").about("whole head, not yet stripped"),
+            Port::mask("start_mask")
+                .on("h")
+                .optional()
+                .about("roughly the brain, such as a template's brought over by a registration"),
+        ],
         outputs: &[
             Port::mask("mask").on("h").about("brain with cerebellum and brain stem"),
             Port::table("quality").about("threshold, volume and how well the surface fits, one row"),
+            Port::labels("skull")
+                .on("h")
+                .about("1 brain, 2 fluid and bone out to the skull's outer border; with the setting `skull`"),
         ],
         citation: "Smith SM. Fast robust automated brain extraction. Human Brain Mapping 2002;17(3):143-155.",
         ..OperatorInfo::CASE
@@ -38,7 +50,9 @@ impl Operator for Bet {
 
     fn interface(options: &Options, _: &Wiring) -> Result<Interface, OperatorError> {
         check(options)?;
-        Ok(Interface::of(Self::INFO.inputs, Self::INFO.outputs))
+        let mut interface = Interface::of(Self::INFO.inputs, Self::INFO.outputs);
+        interface.outputs.retain(|port| options.skull || port.name != "skull");
+        Ok(interface)
     }
 
     fn open(options: Options, _: &Place) -> Result<Self, OperatorError> {
@@ -48,14 +62,22 @@ impl Operator for Bet {
 
     fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
         let head = inputs.image("head")?;
-        let brain = bet::find_brain(&head, &self.options, ctx)?;
+        let start = inputs.optional_mask("start_mask")?;
+        let brain = bet::find_brain_from(&head, start.as_ref(), &self.options, ctx)?;
         let mut facts = inputs.facts("head");
         for warning in brain.quality.warnings() {
             tracing::warn!("{warning}");
             facts.warn(warning);
         }
-        let quality = Value::from(table(&brain.quality)).facts(&facts);
-        Ok(Outputs::new().with("mask", Value::from(brain.mask).facts(&facts)).with("quality", quality))
+        let mut outputs = Outputs::new().with("quality", Value::from(table(&brain.quality)).facts(&facts));
+        if self.options.skull {
+            let skull = skull::find_skull(&brain.surface, &head, brain.air, ctx)?;
+            let mut facts = facts.clone();
+            skull.warning().into_iter().for_each(|warning| facts.warn(warning));
+            outputs =
+                outputs.with("skull", Value::from(skull::labels(&skull, &brain.mask, ctx)?).facts(&facts));
+        }
+        Ok(outputs.with("mask", Value::from(brain.mask).facts(&facts)))
     }
 }
 

@@ -20,16 +20,17 @@ const STEP_MM: f64 = 1.0;
 const LOOK_DEEP_STEPS: usize = 7;
 /// Samples under the surface in which the local brightest is taken: 3 mm (as in the published program).
 const LOOK_NEAR_STEPS: usize = 3;
-/// Radii of curvature between which smoothness sets in, mm (Smith 2002: 3.33 and 10).
-const RADII_MM: [f64; 2] = [3.33, 10.0];
+/// Radii of curvature between which smoothness sets in, mm (Smith 2002: 3.33 and 10; the wider end holds the
+/// surface over the thin bone of the vertex, where thick slices blur brain and scalp into each other).
+const RADII_MM: [f64; 2] = [3.33, 15.0];
 /// Share of the mean edge that a vertex moves along its normal for a force of 1 (Smith 2002).
 const NORMAL_STEP: f64 = 0.05;
 /// Exponent that spreads the useful thresholds evenly over 0..1 (as in the published program).
 const FRACTION_EXPONENT: f64 = 0.275;
+/// Iterations between two looks at the image: a vertex moves by a twentieth of an edge, less than a sample, in between.
+const LOOK_EVERY: usize = 2;
 /// Iterations between two looks at edge length, rest and cancellation.
 const PERIOD: usize = 25;
-/// Most iterations on one mesh.
-const MOST_ITERATIONS: usize = 400;
 /// Share by which the volume may still change in a period once the surface rests.
 const RESTING_CHANGE: f64 = 0.001;
 /// Least local brightest, as a share of brain: keeps the force finite in the dark.
@@ -38,9 +39,9 @@ const LEAST_BRIGHT: f64 = 0.1;
 const EDGE_MM: f64 = 1.5;
 /// How far above the bright border of tissue, as a share of that border, likeness has fallen to 0. Small, since fat and
 /// vessels that are blurred by thick slices are only a little brighter than brain.
-const BRIGHT_FALL: f32 = 0.25;
+const BRIGHT_FALL: f32 = 0.15;
 
-/// How much an intensity looks like brain: 1 for tissue, falling to 0 at air, and to 0 at a quarter above the tissue's
+/// How much an intensity looks like brain: 1 for tissue, falling to 0 at air, and to 0 at 15 % above the tissue's
 /// bright border.
 pub fn likeness(value: f32, head: &Head) -> f32 {
     let [dark, bright] = head.tissue;
@@ -63,12 +64,16 @@ pub struct Forces {
 }
 
 /// Likeness to brain at world points, by trilinear interpolation; 0 outside the image.
+///
+/// Kept in steps of 1/255: a byte a voxel stays in the cache where the surface passes, and no tissue is told apart by less.
 pub struct Sampler {
-    voxels: Vec<f32>,
+    voxels: Vec<u8>,
     shape: [usize; 3],
     to_voxel: Affine,
 }
 
+/// Likeness 1 as it is stored.
+pub const WHOLE: f32 = 255.0;
 /// Voxels that one thread turns into likeness at a time.
 const PIECE: usize = 1 << 16;
 
@@ -82,54 +87,65 @@ impl Sampler {
         let to_voxel = grid
             .world_to_voxel()
             .ok_or_else(|| OperatorError::failed(format!("the affine of {grid} cannot be inverted")))?;
-        let mut voxels = vec![0.0; grid.len()];
+        let mut voxels = vec![0; grid.len()];
         ctx.fill(&mut voxels, PIECE, |piece, out| {
             let values = &image.voxels()[piece * PIECE..];
-            out.iter_mut().zip(values).for_each(|(likeness_here, v)| *likeness_here = likeness(*v, head));
+            out.iter_mut()
+                .zip(values)
+                .for_each(|(stored, v)| *stored = (WHOLE * likeness(*v, head)).round() as u8);
         });
         Ok(Self { voxels, shape: grid.shape, to_voxel })
     }
 
+    /// Likeness in the voxels, `i` fastest, 255 for 1.
+    pub fn voxels(&self) -> &[u8] {
+        &self.voxels
+    }
+
     /// Voxel coordinates of a world point.
-    fn voxel(&self, world: Point) -> Point {
-        self.to_voxel.point(world)
+    fn voxel(&self, world: Point) -> Place {
+        self.to_voxel.point(world).map(|x| x as f32)
     }
 
     /// A world direction in voxel coordinates.
-    fn voxel_step(&self, world: Point) -> Point {
-        self.to_voxel.vector(world)
+    fn voxel_step(&self, world: Point) -> Place {
+        self.to_voxel.vector(world).map(|x| x as f32)
     }
 
     /// Likeness at voxel coordinates.
-    fn at(&self, voxel: Point) -> f32 {
-        let mut base = [0usize; 3];
-        let mut next = [0usize; 3];
-        let mut weight = [0f32; 3];
+    fn at(&self, voxel: Place) -> f32 {
+        let mut start = 0;
+        let mut next = [0; 3];
+        let mut weight = [0.0; 3];
+        let mut stride = 1;
         for axis in 0..3 {
-            let last = self.shape[axis] as f64 - 1.0;
+            let last = self.shape[axis] as f32 - 1.0;
             let place = voxel[axis];
             if !(-0.5..=last + 0.5).contains(&place) {
                 return 0.0;
             }
             let place = place.clamp(0.0, last);
-            base[axis] = place as usize;
-            next[axis] = (base[axis] + 1).min(self.shape[axis] - 1);
-            weight[axis] = (place - base[axis] as f64) as f32;
+            let base = place as u32;
+            weight[axis] = place - base as f32;
+            next[axis] = if place < last { stride } else { 0 };
+            start += base as usize * stride;
+            stride *= self.shape[axis];
         }
-        let (nx, nxy) = (self.shape[0], self.shape[0] * self.shape[1]);
-        let row = |j: usize, k: usize| {
-            let start = j * nx + k * nxy;
-            let (a, b) = (self.voxels[start + base[0]], self.voxels[start + next[0]]);
+        let row = |from: usize| {
+            let (a, b) = (f32::from(self.voxels[from]), f32::from(self.voxels[from + next[0]]));
             a + weight[0] * (b - a)
         };
-        let plane = |k: usize| {
-            let (a, b) = (row(base[1], k), row(next[1], k));
+        let plane = |from: usize| {
+            let (a, b) = (row(from), row(from + next[1]));
             a + weight[1] * (b - a)
         };
-        let (a, b) = (plane(base[2]), plane(next[2]));
-        a + weight[2] * (b - a)
+        let (a, b) = (plane(start), plane(start + next[2]));
+        (a + weight[2] * (b - a)) / WHOLE
     }
 }
+
+/// Voxel coordinates: single precision tells a hundredth of a voxel apart on the largest grid.
+type Place = [f32; 3];
 
 /// How a surface came to rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -140,7 +156,7 @@ pub struct Rest {
     pub residual_mm: f64,
 }
 
-/// Moves the surface until it rests, at most 400 times.
+/// Moves the surface until it rests, at most `most` times.
 ///
 /// # Errors
 /// When the run is cancelled.
@@ -149,19 +165,25 @@ pub fn settle(
     sampler: &Sampler,
     head: &Head,
     forces: &Forces,
+    most: usize,
     ctx: &Context,
 ) -> Result<Rest, OperatorError> {
     let mut normals = Vec::new();
     let mut steps = vec![[0.0; 3]; mesh.vertices.len()];
+    let mut pushes = vec![0.0; mesh.vertices.len()];
     let mut volume_mm3 = mesh.volume_mm3();
     let mut rest = Rest::default();
-    while rest.iterations < MOST_ITERATIONS {
+    while rest.iterations < most {
         ctx.check_cancelled()?;
         let edge_mm = mesh.mean_edge_mm();
-        for _ in 0..PERIOD {
+        for iteration in 0..PERIOD {
             mesh.normals(&mut normals);
+            if iteration % LOOK_EVERY == 0 {
+                let push = |v: usize| intensity_force(mesh.vertices[v], normals[v], sampler, head, forces);
+                pushes.iter_mut().enumerate().for_each(|(v, out)| *out = push(v));
+            }
             for (v, out) in steps.iter_mut().enumerate() {
-                *out = step(mesh, v, normals[v], edge_mm, sampler, head, forces);
+                *out = step(mesh, v, normals[v], edge_mm, pushes[v], forces.stiffness);
             }
             mesh.vertices.iter_mut().zip(&steps).for_each(|(v, step)| *v = plus(*v, 1.0, *step));
         }
@@ -186,21 +208,13 @@ pub fn edge_sharpness(mesh: &Mesh, sampler: &Sampler) -> f64 {
 }
 
 /// Where vertex `v` goes in one iteration, mm.
-fn step(
-    mesh: &Mesh,
-    v: usize,
-    normal: Point,
-    edge_mm: f64,
-    sampler: &Sampler,
-    head: &Head,
-    forces: &Forces,
-) -> Point {
+fn step(mesh: &Mesh, v: usize, normal: Point, edge_mm: f64, force: f64, stiffness: f64) -> Point {
     let place = mesh.vertices[v];
     let to_mean = minus(mesh.neighbour_mean(v), place);
     let along = dot(to_mean, normal);
     let tangential = plus(to_mean, -along, normal);
-    let smooth = (forces.stiffness * curvature_weight(along, edge_mm)).min(1.0);
-    let push = NORMAL_STEP * edge_mm * intensity_force(place, normal, sampler, head, forces);
+    let smooth = (stiffness * curvature_weight(along, edge_mm)).min(1.0);
+    let push = NORMAL_STEP * edge_mm * force;
     let out = [0, 1, 2].map(|axis| 0.5 * tangential[axis]);
     plus(out, smooth * along + push, normal)
 }
@@ -219,7 +233,7 @@ fn intensity_force(place: Point, normal: Point, sampler: &Sampler, head: &Head, 
     let mut voxel = sampler.voxel(place);
     let (mut least, mut most) = (f32::INFINITY, 0f32);
     for sample in 1..=LOOK_DEEP_STEPS {
-        voxel = plus(voxel, 1.0, step);
+        (0..3).for_each(|axis| voxel[axis] += step[axis]);
         let value = sampler.at(voxel);
         least = least.min(value);
         if sample <= LOOK_NEAR_STEPS {
@@ -240,7 +254,7 @@ mod tests {
 
     #[test]
     fn tissue_is_wholly_brain_and_air_fat_and_vessels_are_not() {
-        let seen = [0.0, 10.0, 60.0, 110.0, 160.0, 210.0, 235.0, 260.0, 900.0].map(|v| likeness(v, &HEAD));
+        let seen = [0.0, 10.0, 60.0, 110.0, 160.0, 210.0, 225.0, 250.0, 900.0].map(|v| likeness(v, &HEAD));
         assert_eq!(seen, [0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0]);
     }
 
@@ -250,6 +264,6 @@ mod tests {
         let bend = |radius_mm: f64| curvature_weight(edge_mm * edge_mm / (2.0 * radius_mm), edge_mm);
         // 6 / (1/rmin - 1/rmax) makes both ends of the range lie at tanh(+-3), 0.25 % from the ends.
         assert!(bend(3.33) > 0.99, "{}", bend(3.33));
-        assert!(bend(10.0) < 0.01, "{}", bend(10.0));
+        assert!(bend(15.0) < 0.01, "{}", bend(15.0));
     }
 }

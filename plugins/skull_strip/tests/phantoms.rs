@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use neuroloom_skull_strip::Bet;
-use neuroloom_skull_strip::bet::{Options, find_brain};
+use neuroloom_skull_strip::bet::{Options, find_brain, find_brain_from};
 use sdk::testing::{ball, context, context_to_cancel, context_with, run};
 use sdk::{Affine, Grid, Image, Inputs, Mask};
 use serde_json::json;
@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 /// Intensities of white matter, grey matter, CSF, bone, scalp, neck muscle.
 type Contrast = [f32; 6];
+const PD: Contrast = [100.0, 120.0, 130.0, 15.0, 110.0, 90.0];
 const T1: Contrast = [110.0, 85.0, 35.0, 8.0, 240.0, 80.0];
 const T2: Contrast = [70.0, 85.0, 190.0, 6.0, 150.0, 60.0];
 const FLAIR: Contrast = [75.0, 90.0, 20.0, 6.0, 60.0, 50.0];
@@ -201,7 +202,11 @@ fn the_threshold_is_lowered_by_itself_where_dark_layers_make_the_surface_collaps
 fn a_larger_threshold_gives_a_smaller_brain_and_a_gradient_moves_it_down() {
     let (image, _) = head(grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]), T1, 1.0, 0.04);
     let volume = |fraction: f64, gradient: f64| {
-        let options = Options { fractional_threshold: Some(fraction), gradient_threshold: gradient };
+        let options = Options {
+            fractional_threshold: Some(fraction),
+            gradient_threshold: gradient,
+            ..Options::default()
+        };
         find_brain(&image, &options, &context()).unwrap().mask
     };
     let counts = [0.3, 0.5, 0.7].map(|fraction| volume(fraction, 0.0).count());
@@ -312,4 +317,153 @@ fn a_cancelled_run_stops() {
     let ctx = context_to_cancel(Arc::new(AtomicBool::new(true)));
     let error = find_brain(&image, &Options::default(), &ctx).map(|_| ()).unwrap_err();
     assert_eq!(error.cause, sdk::OperatorError::cancelled().cause);
+}
+
+/// `image` with each voxel changed by its place in the world, mm.
+fn changed(image: &Image, change: impl Fn([f64; 3], f32) -> f32) -> Image {
+    let grid = *image.grid();
+    let voxel = |(n, v): (usize, &f32)| change(grid.world(grid.index(n)), *v);
+    Image::new(grid, image.voxels().iter().enumerate().map(voxel).collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn a_coil_that_is_brighter_on_one_side_by_40_percent_does_not_move_the_brain() {
+    for contrast in [T1, FLAIR] {
+        let (even, truth) = head(grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]), contrast, 1.0, 0.04);
+        let shaded = changed(&even, |p, v| v * (0.4 * (p[1] / 90.0).sin()).exp() as f32);
+        let dice = found(&shaded, &truth);
+        assert!(dice >= 0.95, "Dice {dice:.4}");
+    }
+}
+
+#[test]
+fn a_bright_or_dark_lesion_at_the_rim_costs_no_more_than_its_own_volume() {
+    let (healthy, truth) = head(grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]), T1, 1.0, 0.04);
+    for intensity in [30.0, 220.0] {
+        // 14 mm radius, its middle 10 mm under the surface: 11 ml, 1 % of the brain.
+        let centre = [BRAIN_MM[0] - 10.0, 0.0, 10.0];
+        let in_lesion = |p: [f64; 3]| (0..3).map(|a| (p[a] - centre[a]).powi(2)).sum::<f64>() < 196.0;
+        let image =
+            changed(
+                &healthy,
+                |p, v| {
+                    if in_lesion(p) && beyond_brain_mm(p, 1.0) <= 0.0 { intensity } else { v }
+                },
+            );
+        let dice = found(&image, &truth);
+        assert!(dice >= 0.95, "Dice {dice:.4} with a lesion of {intensity}");
+    }
+}
+
+#[test]
+fn slices_of_0_7_and_of_6_mm_and_proton_density_give_the_brain() {
+    let grids = [
+        grid([100, 112, 280], [2.0, 2.0, 0.7], [0.0; 3], [0.0; 3]),
+        grid([200, 224, 33], [1.0, 1.0, 6.0], [0.0; 3], [0.0; 3]),
+    ];
+    for (grid, contrast) in grids.into_iter().flat_map(|grid| [(grid, T1), (grid, PD)]) {
+        let (image, truth) = head(grid, contrast, 1.0, 0.04);
+        let dice = found(&image, &truth);
+        assert!(dice >= 0.94, "Dice {dice:.4} on {grid}");
+    }
+}
+
+#[test]
+fn a_head_in_a_corner_of_a_wide_field_of_air_is_found() {
+    let wide = grid([150, 150, 130], [3.0; 3], [0.0; 3], [90.0, -80.0, 60.0]);
+    let (image, truth) = head(wide, T1, 1.0, 0.04);
+    let dice = found(&image, &truth);
+    assert!(dice >= 0.94, "Dice {dice:.4}");
+}
+
+#[test]
+fn a_sheared_and_a_slightly_skewed_grid_give_the_brain_in_its_world() {
+    for shear in [1e-4, 0.1] {
+        let plain = grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]);
+        let skew = Affine::from_rows([[1.0, shear, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        let skewed = Grid::new(plain.shape, skew.after(&plain.voxel_to_world));
+        let (image, truth) = head(skewed, T1, 1.0, 0.04);
+        let dice = found(&image, &truth);
+        assert!(dice >= 0.95, "Dice {dice:.4} at a shear of {shear}");
+    }
+}
+
+#[test]
+fn the_unit_of_intensity_plays_no_part() {
+    let (image, truth) = head(grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]), T1, 1.0, 0.04);
+    for scale in [1e-20, 1e20] {
+        let dice = found(&changed(&image, |_, v| v * scale), &truth);
+        assert!(dice >= 0.95, "Dice {dice:.4} at a scale of {scale}");
+    }
+}
+
+#[test]
+fn a_volume_of_512_x_512_x_400_voxels_is_taken() {
+    let small = grid([64, 64, 50], [3.2, 3.6, 4.0], [0.0; 3], [0.0; 3]);
+    let (image, _) = head(small, T1, 1.0, 0.0);
+    let big = grid([512, 512, 400], [0.4, 0.45, 0.5], [0.0; 3], [0.0; 3]);
+    let mut voxels = Vec::with_capacity(big.len());
+    for k in 0..400 {
+        for j in 0..512 {
+            voxels.extend((0..512).map(|i| image.at([i / 8, j / 8, k / 8])));
+        }
+    }
+    let brain = find_brain(&Image::new(big, voxels).unwrap(), &Options::default(), &context()).unwrap();
+    let expected_ml = 4.0 / 3.0 * std::f64::consts::PI * BRAIN_MM.iter().product::<f64>() / 1000.0;
+    let ratio = brain.quality.brain_volume_ml / expected_ml;
+    // The blocks of 4 mm make the brain's rim uncertain by half a block on either side: 8 % of the volume each.
+    assert!((0.84..1.08).contains(&ratio), "{ratio:.3} of the brain's volume");
+}
+
+/// A ball of 60 mm about a place.
+fn ball_at(grid: Grid, centre: [f64; 3]) -> Mask {
+    sdk::testing::ball_mask(grid, centre, 60.0)
+}
+
+#[test]
+fn a_start_mask_that_is_off_by_a_centimetre_gives_the_same_brain() {
+    let (image, truth) = head(grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]), T1, 1.0, 0.04);
+    let start = ball_at(*image.grid(), [0.0, 10.0, -5.0]);
+    let brain = find_brain_from(&image, Some(&start), &Options::default(), &context()).unwrap();
+    let (truth, free) = (dice(&brain.mask, &truth), found(&image, &truth));
+    assert!((truth - free).abs() < 0.01 && truth > 0.95, "Dice {truth:.4} with the mask, {free:.4} without");
+}
+
+#[test]
+fn a_start_mask_that_misses_the_head_is_refused() {
+    let wide = grid([110, 150, 100], [3.0; 3], [0.0; 3], [0.0; 3]);
+    let (image, _) = head(wide, T1, 1.0, 0.0);
+    let nowhere = Mask::new(wide, vec![0; wide.len()]).unwrap();
+    for (start, expected) in [
+        (nowhere, "the start mask holds 0 ml"),
+        (ball_at(wide, [0.0, 180.0, 0.0]), "no voxel in the core of the start mask is above"),
+    ] {
+        let inputs = Inputs::new().with("head", image.clone()).with("start_mask", start);
+        let text = run::<Bet>(json!({}), &inputs).map(|_| ()).unwrap_err().to_string();
+        assert!(text.contains(expected) && text.contains("\nhint: "), "{text}");
+    }
+}
+
+#[test]
+fn the_skull_ends_where_bone_ends_in_every_contrast() {
+    for contrast in [T1, T2, FLAIR] {
+        let (image, truth) = head(grid(CUBE, CUBE_MM, [0.0; 3], [0.0; 3]), contrast, 1.0, 0.0);
+        let inputs = Inputs::new().with("head", image);
+        let outputs = run::<Bet>(json!({ "skull": true }), &inputs).unwrap();
+        let skull = outputs.labels("skull").unwrap();
+        let within: Vec<u8> = skull.voxels().iter().map(|&label| u8::from(label > 0)).collect();
+        let bone = |n: usize| beyond_brain_mm(truth.grid().world(truth.grid().index(n)), 1.0) < SHELLS_MM[1];
+        let expected: Vec<u8> = (0..within.len()).map(|n| u8::from(bone(n))).collect();
+        let of = |voxels| Mask::new(*truth.grid(), voxels).unwrap();
+        let dice = dice(&of(within), &of(expected));
+        // Half a voxel of 2 mm all round is 3 % of the volume.
+        assert!(dice >= 0.95, "Dice {dice:.4}");
+    }
+}
+
+#[test]
+fn without_the_setting_there_is_no_skull() {
+    let (image, _) = head(grid([52, 58, 50], [4.0; 3], [0.0; 3], [0.0; 3]), T1, 1.0, 0.0);
+    let outputs = run::<Bet>(json!({}), &Inputs::new().with("head", image)).unwrap();
+    assert!(outputs.value("skull").is_none());
 }
