@@ -13,7 +13,7 @@ fn main() {
 }
 
 /// Distance to the brain's edge and between surfaces: cost per voxel should stay flat as the grid grows.
-#[divan::bench(args = [(128, 1), (256, 1), (256, 2)])]
+#[divan::bench(args = [(128, 1), (256, 1), (256, 2)], sample_count = 5)]
 fn outside_mm(bencher: Bencher<'_, '_>, (side, threads): (usize, usize)) {
     let grid = Grid::axis_aligned([side; 3], [1.0; 3]);
     let middle = side as f64 / 2.0;

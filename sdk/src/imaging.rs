@@ -5,5 +5,6 @@ pub mod diameter;
 pub mod distance;
 pub mod gradient;
 pub mod hessian;
+pub mod histogram;
 pub mod resample;
 pub mod smooth;
