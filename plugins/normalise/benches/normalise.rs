@@ -1,7 +1,7 @@
 //! Speed of the normalisers.
 
 use divan::{Bencher, black_box};
-use neuroloom_normalise::{equalise, standardise};
+use neuroloom_normalise::{bias, equalise, matching, standardise};
 use sdk::testing::context_with;
 use sdk::{Grid, Image, Mask};
 
@@ -27,22 +27,40 @@ fn head() -> (Image, Mask) {
 }
 
 /// Every channel of every case goes through this: at most 40 ms on two threads.
-#[divan::bench(args = [1, 2])]
+#[divan::bench(args = [1, 2], sample_count = 20)]
 fn equalise_brain(bencher: Bencher<'_, '_>, threads: usize) {
     let ((image, mask), ctx) = (head(), context_with(threads));
     let options = equalise::Options::default();
     bencher.bench(|| equalise::equalise(black_box(&image), Some(&mask), &options, &ctx));
 }
 
-/// Nothing can be left out.
-#[divan::bench(args = [1, 2])]
+/// Nothing can be left out, and the output's memory is there: what is held against scikit-image.
+#[divan::bench(args = [1, 2], sample_count = 20)]
 fn equalise_all_voxels(bencher: Bencher<'_, '_>, threads: usize) {
     let ((image, _), ctx) = (head(), context_with(threads));
-    let options = equalise::Options::default();
-    bencher.bench(|| equalise::equalise(black_box(&image), None, &options, &ctx));
+    let (options, mut out) = (equalise::Options::default(), vec![1f32; SIDE.pow(3)]);
+    bencher.bench_local(|| equalise::equalise_into(black_box(&image), None, &options, &mut out, &ctx));
 }
 
-#[divan::bench(args = [false, true])]
+/// The whole of N4, field at full resolution: at most a second.
+#[divan::bench(args = [1, 2], sample_count = 5)]
+fn bias_correct(bencher: Bencher<'_, '_>, threads: usize) {
+    let ((image, mask), ctx) = (head(), context_with(threads));
+    let options = bias::Options::default();
+    bencher.bench(|| bias::correct(black_box(&image), Some(&mask), &options, &ctx).map(drop));
+}
+
+/// Eleven percentiles of two images, by selection.
+#[divan::bench(sample_count = 10)]
+fn match_histogram(bencher: Bencher<'_, '_>) {
+    let ((image, mask), ctx) = (head(), context_with(2));
+    let options = matching::Options::default();
+    let reference = (&image, Some(&mask));
+    bencher.bench(|| matching::match_to(black_box(&image), Some(&mask), reference, &options, &ctx));
+}
+
+/// Sums, or two medians by selection.
+#[divan::bench(args = [false, true], sample_count = 10)]
 fn z_score(bencher: Bencher<'_, '_>, robust: bool) {
     let ((image, mask), ctx) = (head(), context_with(2));
     let options = standardise::Options { robust };

@@ -1,10 +1,11 @@
 //! Equalises slices for `tests/peers/equalise.py`: `equalise NX NY NZ FILE`, then one run for each line on stdin.
 //!
-//! The file holds f32, `i` fastest. Each run is on one thread and answers `SECONDS CPU_SECONDS SUM`, the sum over all voxels.
+//! The file holds f32, `i` fastest. Each run is on one thread, into memory that is
+//! there, and answers `SECONDS CPU_SECONDS SUM`, the sum over all voxels.
 
 #![expect(clippy::print_stdout, reason = "a program's result goes to its standard output")]
 
-use neuroloom_normalise::equalise::{Options, equalise};
+use neuroloom_normalise::equalise::{Options, equalise_into};
 use sdk::testing::context_with;
 use sdk::{Grid, Image, OperatorError};
 use std::hint::black_box;
@@ -20,12 +21,13 @@ fn main() -> Result<(), OperatorError> {
     let voxels: Vec<f32> = bytes.chunks_exact(4).map(number).collect();
     let image = Image::new(Grid::axis_aligned([nx.parse()?, ny.parse()?, nz.parse()?], [1.0; 3]), voxels)?;
     let (options, ctx) = (Options::default(), context_with(1));
+    let mut made = vec![1f32; image.grid().len()];
     for line in std::io::stdin().lines() {
         line?;
         let (cpu, wall) = (cpu_seconds()?, Instant::now());
-        let made = equalise(black_box(&image), None, &options, &ctx)?;
+        equalise_into(black_box(&image), None, &options, &mut made, &ctx)?;
         let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
-        let sum: f64 = made.voxels().iter().map(|value| f64::from(*value)).sum();
+        let sum: f64 = made.iter().map(|value| f64::from(*value)).sum();
         println!("{wall} {cpu} {sum}");
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! Source: P. Rousseeuw, C. Croux, J. Am. Stat. Assoc. 88, 1993 (the robust pair).
 
 use crate::region::Region;
+use sdk::imaging::histogram::quantiles;
 use sdk::{Context, Image, JsonSchema, Mask, OperatorError};
 use serde::{Deserialize, Serialize};
 
@@ -105,35 +106,9 @@ fn robust_scale<I: Iterator<Item = Option<f32>>>(
 ) -> (Scale, usize) {
     let parts = ctx.map(slices, |k| slice(k).flatten().collect::<Vec<f32>>());
     let mut voxels = parts.concat();
-    let centre = median(&mut voxels);
+    let centre = quantiles(&mut voxels, &[0.5])[0];
     for voxel in &mut voxels {
         *voxel = (f64::from(*voxel) - centre).abs() as f32;
     }
-    (Scale { centre, spread: MAD_TO_SD * median(&mut voxels) }, voxels.len())
-}
-
-/// The middle number, or the mean of the two; `numbers` is not empty and loses its order.
-fn median(numbers: &mut [f32]) -> f64 {
-    let half = numbers.len() / 2;
-    let (_, &mut upper, _) = numbers.select_nth_unstable_by(half, f32::total_cmp);
-    let upper = f64::from(upper);
-    // An even number has two in the middle: the upper one, and the largest of those below it.
-    if numbers.len().is_multiple_of(2) {
-        let below = numbers[..half].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        f64::midpoint(f64::from(below), upper)
-    } else {
-        upper
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
-        assert_eq!(median(&mut [4.0, 1.0, 3.0, 2.0]), 2.5);
-        assert_eq!(median(&mut [9.0, 1.0, 3.0]), 3.0);
-        assert_eq!(median(&mut [7.0]), 7.0);
-    }
+    (Scale { centre, spread: MAD_TO_SD * quantiles(&mut voxels, &[0.5])[0] }, voxels.len())
 }
