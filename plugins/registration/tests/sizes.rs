@@ -77,11 +77,11 @@ fn an_affine_map_is_found_and_told() {
     }
 }
 
-/// Nobody's head is 1.75 times as broad for its length as another's.
+/// Nobody's head is 1.65 times as long for its breadth as another's.
 #[test]
 fn a_shape_beyond_the_limits_is_warned_of() {
-    let truth = Affine::scale_shift([1.4, 0.8, 1.0], [0.0; 3]);
-    let found = register(&fixed(), &scanned(&truth, 1.4), json!({ "degrees_of_freedom": 12 }));
+    let truth = Affine::scale_shift([0.8, 1.32, 1.0], [0.0; 3]);
+    let found = register(&fixed(), &scanned(&truth, 1.3), json!({ "degrees_of_freedom": 12 }));
     let facts = found.facts("registered");
     assert!(facts.warnings().iter().any(|text| text.contains("at its limit")), "{:?}", facts.warnings());
 }
