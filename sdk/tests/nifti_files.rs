@@ -168,7 +168,6 @@ fn a_kind_refuses_numbers_that_it_cannot_hold() {
     assert!(fault(&[1.0, 1.5], Kind::Labels).contains("holds 1.5 (first at voxel [1, 0, 0])"));
     assert!(fault(&[-1.0], Kind::Labels).contains("holds -1"));
     assert!(fault(&[0.5, 1.25], Kind::Probability).contains("holds 1.25 (first at voxel [1, 0, 0])"));
-    assert!(fault(&[f32::NAN], Kind::Probability).contains("holds NaN"));
     assert!(fault(&[0.0], Kind::Table).contains("asked for as table"));
 }
 
@@ -200,6 +199,10 @@ fn voxels_that_are_not_finite_are_kept_and_counted() {
     assert!(voxels(&found)[0].is_nan());
     assert_eq!(found.header.non_finite, 2);
     assert_eq!(found.header.warnings, ["2 voxels are NaN or infinite"]);
+    let found = read("a.nii", fixture.file(), Kind::Probability).unwrap();
+    let AnyVolume::Probability(scores) = found.volume else { panic!("asked for a probability") };
+    assert_eq!(scores.voxels().iter().map(|score| score.is_nan()).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(found.header.non_finite, 2);
 }
 
 #[test]

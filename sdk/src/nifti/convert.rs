@@ -163,7 +163,9 @@ fn typed<S: Stored>(head: &Head, header: &Header, kind: Kind) -> Result<(AnyVolu
         Kind::Mask => AnyVolume::Mask(Mask::new(grid, task.mask::<S>()?).expect(FITS)),
         Kind::Labels => AnyVolume::Labels(Labels::new(grid, task.labels::<S>()?).expect(FITS)),
         Kind::Probability => {
-            AnyVolume::Probability(Probability::new(grid, task.probability::<S>()?).expect(FITS))
+            let voxels = task.probability::<S>()?;
+            let non_finite = voxels.iter().filter(|score| !score.is_finite()).count();
+            return Ok((AnyVolume::Probability(Probability::new(grid, voxels).expect(FITS)), non_finite));
         }
         _ => {
             let voxels = task.image::<S>()?;
@@ -273,16 +275,17 @@ impl Task<'_> {
         })
     }
 
+    /// 0 to 1; what is no number stays so, for operators to count, and comes with a warning.
     fn probability<S: Stored>(&self) -> Result<Buf<f32>, NiftiError> {
         let scaled = self.scaler();
         self.convert(|first, numbers: &[S], voxels| {
             for (n, (voxel, number)) in voxels.iter_mut().zip(numbers).enumerate() {
                 let value = scaled(number.wide());
-                if !(-PROBABILITY_SLACK..=1.0 + PROBABILITY_SLACK).contains(&value) {
+                if value.is_finite() && !(-PROBABILITY_SLACK..=1.0 + PROBABILITY_SLACK).contains(&value) {
                     let hint = "divide a score in per cent by 100; a model's logits need a sigmoid";
                     return Err(self.refuse(value.to_string(), first + n, "numbers of 0 to 1", hint));
                 }
-                *voxel = value.clamp(0.0, 1.0) as f32;
+                *voxel = if value.is_finite() { value.clamp(0.0, 1.0) as f32 } else { f32::NAN };
             }
             Ok(())
         })
