@@ -262,7 +262,7 @@ impl Unit<'_> {
         let outputs = self.run.graph.cohort_outputs.iter().filter_map(|output| {
             let own = output.parts.iter().filter(|part| part.node == self.index);
             let parts: Vec<_> = own.map(|part| json!([part.member, part.port, part.port_member])).collect();
-            (!parts.is_empty()).then(|| json!([output.name, output.bids, output.sidecar, parts]))
+            (!parts.is_empty()).then(|| json!([output.name, output.bids, output.root, output.sidecar, parts]))
         });
         Digest::of_json(&json!([parts.key(), outputs.collect::<Vec<_>>()]))
     }

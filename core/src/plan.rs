@@ -233,12 +233,22 @@ pub struct GroupOutput {
     /// Entities and suffix of the file's name, as in `desc-lesions_table`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bids: Option<String>,
+    /// Whether it goes to the root of the output folder, not below `group/`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub root: bool,
     /// Keys to add to the file's JSON sidecar.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub sidecar: serde_json::Map<String, serde_json::Value>,
     /// Where it is declared.
     #[serde(skip)]
     pub span: Span,
+}
+
+impl GroupOutput {
+    /// The name of its file without the extension, if it goes to the root of the output folder.
+    pub fn root_name(&self) -> String {
+        self.bids.clone().unwrap_or_else(|| self.name.replace('_', "-"))
+    }
 }
 
 /// A value of a [`GroupOutput`].

@@ -199,6 +199,7 @@ fn cohort_output() -> Json {
         "properties": {
             "from": { "$ref": "#/definitions/feed" },
             "bids": { "type": "string", "description": "Entities and suffix, as in `desc-lesions_table`." },
+            "root": { "type": "boolean", "default": false, "description": "Whether the document goes to the root of the output folder, under this name alone." },
             "sidecar": { "type": "object", "description": "Keys to add to the JSON sidecar." },
             "remove": removal("output")
         }

@@ -150,5 +150,7 @@ pub(crate) struct OutputDef {
     pub(crate) from: Feed,
     pub(crate) bids: Option<Text>,
     pub(crate) dataset: Option<String>,
+    /// Whether it goes to the root of the output folder; of the cohort only.
+    pub(crate) root: bool,
     pub(crate) sidecar: serde_json::Map<String, serde_json::Value>,
 }

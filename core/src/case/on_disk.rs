@@ -333,7 +333,6 @@ fn a_table_that_cannot_be_used_says_where_and_why() {
     let texts = [
         "case,t1_pre\n1,a\n",
         "t1_pre\tpartcipant_id\nx\t1\n",
-        "case\tt1_pre\n1\ta\n1\tb\n",
         "case\tt1_pre\n1\n",
         "case\tt1_pre\tt1_pre\n1\ta\tb\n",
         "case\tt1_pre\n../x\tn/a\n",
@@ -348,6 +347,20 @@ fn a_table_that_cannot_be_used_says_where_and_why() {
         })
         .collect();
     insta::assert_snapshot!(told.join("\n\n"));
+}
+
+#[test]
+fn two_rows_of_one_case_stop_that_case_alone() {
+    let (data, cohort) =
+        table("case\tt1_pre\tsplit\n1\tt1/a.nii.gz\tdev\n2\tt1/b.nii.gz\t\n1\tt1/b.nii.gz\ttest\n");
+    let cohort = cohort.unwrap();
+    assert_eq!(labels(&cohort), ["sub-1", "sub-2"]);
+    assert!(cohort.cases[0].inputs.is_empty() && cohort.cases[1].problems.is_empty());
+    let text = cohort.cases[0].problems[0].to_string().replace(data.path().to_str().unwrap(), "DATA");
+    insta::assert_snapshot!(text, @"
+    DATA/cases.tsv: line 2 and line 4 are of this one case
+    hint: a case has one row; tell visits apart in a column `session`
+    ");
 }
 
 #[test]

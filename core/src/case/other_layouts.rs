@@ -30,6 +30,11 @@ fn a_manifest_gives_cases_with_the_list_they_stand_in() {
     assert_eq!(cohort.cases[0].columns["split"], "dev");
     assert_eq!(cohort.cases[1].columns["age"], "61");
     assert_eq!(files(&cohort.cases[1]), [("truth", "truth.nii.gz")]);
+    assert_eq!(
+        cohort.notes,
+        [format!("`options` of {} is a label: the workflow has no such input", path.display())]
+    );
+    assert_eq!(cohort.cases[0].columns["options"], r#"{"connectivity":26}"#);
 
     let mut errors = Vec::new();
     for text in ["{", "3", r#"{ "dev": [{ "truth": "x" }] }"#, r#"[{ "id": "a", "truth": ["x"] }]"#] {
@@ -37,6 +42,28 @@ fn a_manifest_gives_cases_with_the_list_they_stand_in() {
         errors.push(told(&find(&path, &inputs).unwrap_err(), &data));
     }
     insta::assert_snapshot!(errors.join("\n\n"));
+}
+
+#[test]
+fn what_stands_beside_a_manifest_s_lists_is_said_of_every_case() {
+    let data = tree(&["a.nii.gz"]);
+    let path = data.path().join("manifest.json");
+    std::fs::write(
+        &path,
+        r#"{ "dev": [{ "id": "case_01", "truth": "a.nii.gz" }], "test": [{ "id": "02", "truth": "a.nii.gz", "reader": "B" }],
+             "options": { "criterion": "youden" }, "reader": "A", "nothing": null }"#,
+    )
+    .unwrap();
+    let inputs = [spec("truth", Kind::Mask, &json!({})), spec("options", Kind::Text, &json!({}))];
+    let cohort = find(&path, &inputs).unwrap();
+    assert_eq!(labels(&cohort), ["sub-02", "sub-case01"]);
+    let options = Given::Text(r#"{"criterion":"youden"}"#.to_owned());
+    assert!(cohort.cases.iter().all(|case| case.inputs["options"] == options));
+    assert_eq!([&cohort.cases[0].columns["reader"], &cohort.cases[1].columns["reader"]], ["B", "A"]);
+    assert_eq!(cohort.cases[1].columns["id"], "case_01");
+    let labels = ["`nothing`", "`reader`"]
+        .map(|name| format!("{name} of {} is a label: the workflow has no such input", path.display()));
+    assert_eq!(cohort.notes, labels);
 }
 
 const BRATS: [&str; 5] = [

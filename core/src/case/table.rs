@@ -82,7 +82,7 @@ pub(super) fn of_rows(
     path: &Path,
     kind: CohortKind,
     columns: &[&str],
-    rows: Vec<Row>,
+    mut rows: Vec<Row>,
     inputs: &[InputSpec],
     filters: &Filters,
 ) -> Result<Cohort, CohortError> {
@@ -93,21 +93,20 @@ pub(super) fn of_rows(
             hint: "leave the filter out, or name a BIDS data set".to_owned(),
         });
     }
-    let mut seen: BTreeMap<&CaseLabel, &str> = BTreeMap::new();
-    for row in &rows {
-        if let Some(first) = seen.insert(&row.label, &row.place) {
-            let message = format!("{} and {first} are both of the case `{}`", row.place, row.label);
-            let hint = "a case has one row; tell visits apart in a column `session`";
-            return Err(CohortError::table(path, message, hint));
-        }
-    }
+    rows.sort_by(|a, b| a.label.cmp(&b.label));
     let labels: Vec<CaseLabel> = rows.iter().map(|row| row.label.clone()).collect();
     check_asked(path, filters, &labels)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut looked_for = 0;
-    let mut cases = Vec::new();
-    for row in rows.into_iter().filter(|row| filters.takes(&row.label)) {
-        cases.push(case(row, columns, inputs, folder, &mut looked_for));
+    let mut cases: Vec<CohortCase> = Vec::new();
+    rows.retain(|row| filters.takes(&row.label));
+    for same in rows.chunk_by(|a, b| a.label == b.label) {
+        let mut case = case(&same[0], columns, inputs, folder, &mut looked_for);
+        if same.len() > 1 {
+            case.problems = vec![doubled(path, same)];
+            case.inputs.clear();
+        }
+        cases.push(case);
     }
     let declared_absent: BTreeSet<String> = columns
         .iter()
@@ -123,31 +122,40 @@ pub(super) fn of_rows(
     Ok(Cohort { kind, root, narrowed: false, cases, sought, declared_absent, notes: Vec::new() })
 }
 
+/// Rows of one case: which of them is meant, nobody knows.
+fn doubled(path: &Path, rows: &[Row]) -> Problem {
+    let places: Vec<&str> = rows.iter().map(|row| row.place.as_str()).collect();
+    let (last, others) = places.split_last().unwrap_or((&"", &[]));
+    let message = format!("{}: {} and {last} are of this one case", path.display(), others.join(", "));
+    let hint = "a case has one row; tell visits apart in a column `session`".to_owned();
+    Problem { input: None, message, candidates: Vec::new(), hint: Some(hint) }
+}
+
 fn case(
-    row: Row,
+    row: &Row,
     columns: &[&str],
     inputs: &[InputSpec],
     folder: &Path,
     looked_for: &mut usize,
 ) -> CohortCase {
-    let mut case = CohortCase::new(row.label);
-    for (column, cell) in row.cells {
+    let mut case = CohortCase::new(row.label.clone());
+    for (column, cell) in &row.cells {
         let Some(cell) = cell else { continue };
-        let Some(spec) = inputs.iter().find(|input| input.name == column) else {
-            case.columns.insert(column, cell);
+        let Some(spec) = inputs.iter().find(|input| input.name == *column) else {
+            case.columns.insert(column.clone(), cell.clone());
             continue;
         };
-        match Given::of_cell(&cell, spec, folder) {
+        match Given::of_cell(cell, spec, folder) {
             Err(wrong) => {
                 let message = format!("{}: {wrong}", row.place);
-                case.problems.push(Problem::of(&column, message, "write it as in `1` or `0.5`"));
+                case.problems.push(Problem::of(column, message, "write it as in `1` or `0.5`"));
             }
             Ok(Given::File(path)) if !path.is_file() => {
                 *looked_for += 1;
                 case.problems.push(missing_file(&row.place, spec, &path, *looked_for <= MOST_LOOKED_FOR));
             }
             Ok(given) => {
-                case.inputs.insert(column, given);
+                case.inputs.insert(column.clone(), given);
             }
         }
     }

@@ -150,7 +150,7 @@ fn json_text(content: &Json) -> String {
     format!("{content:#}\n")
 }
 
-fn extension(media_type: &str) -> &'static str {
+pub(super) fn extension(media_type: &str) -> &'static str {
     match media_type {
         "text/html" => ".html",
         "application/json" => ".json",

@@ -60,7 +60,7 @@ pub enum Old {
     Remove,
 }
 
-/// A staged folder and where it belongs.
+/// A staged folder or file, and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Move {
     /// In the staging folder.
@@ -77,7 +77,7 @@ struct Steps {
     format: u32,
     whose: Attempted,
     moves: Vec<Move>,
-    /// Folders of the output folder that are out of date once this is in place.
+    /// Folders and files of the output folder that are out of date once this is in place.
     clear: Vec<PathBuf>,
     /// Data sets, in the output folder, whose `participants.tsv` lists who is there.
     lists: Vec<PathBuf>,
@@ -114,16 +114,25 @@ impl<'a> Transaction<'a> {
         let from = format!("data{}", self.steps.moves.len());
         let folder = self.part.join(&from);
         std::fs::create_dir(&folder).map_err(io(&folder))?;
-        let state = Path::new(StateFolder::NAME);
-        let aside = match old {
-            Old::Keep(number) => {
-                let name = format!("{}.{number:04}", self.steps.whose.name);
-                Some(state.join("replaced").join(name).join(to))
-            }
-            Old::Remove => None,
-        };
+        let aside = self.aside(to, old);
         self.steps.moves.push(Move { from, to: to.to_owned(), aside });
         Ok(folder)
+    }
+
+    /// Where to write a file that will be at `to` in the output folder.
+    pub fn file(&mut self, to: &Path, old: &Old) -> PathBuf {
+        let from = format!("data{}", self.steps.moves.len());
+        let path = self.part.join(&from);
+        let aside = self.aside(to, old);
+        self.steps.moves.push(Move { from, to: to.to_owned(), aside });
+        path
+    }
+
+    /// Where what is at `to` goes.
+    fn aside(&self, to: &Path, old: &Old) -> Option<PathBuf> {
+        let Old::Keep(number) = old else { return None };
+        let name = format!("{}.{number:04}", self.steps.whose.name);
+        Some(Path::new(StateFolder::NAME).join("replaced").join(name).join(to))
     }
 
     /// Where to write what group stages read; no file, no values.
@@ -131,7 +140,7 @@ impl<'a> Transaction<'a> {
         self.part.join(VALUES)
     }
 
-    /// A folder of the output folder that goes when this comes.
+    /// A folder or file of the output folder that goes when this comes.
     pub fn clear(&mut self, folder: PathBuf) {
         self.steps.clear.push(folder);
     }
@@ -212,8 +221,8 @@ impl Steps {
     fn take(&self, place: &Place, ready: &Path, step: &Step) -> Result<(), PublishError> {
         let records = place.state.path().join(&self.whose.records);
         match step {
-            Step::Aside(part) if ready.join(&part.from).is_dir() => set_aside(place, part),
-            Step::Place(part) if ready.join(&part.from).is_dir() => {
+            Step::Aside(part) if ready.join(&part.from).exists() => set_aside(place, part),
+            Step::Place(part) if ready.join(&part.from).exists() => {
                 rename(&ready.join(&part.from), &place.out.join(&part.to))
             }
             Step::Values if ready.join(VALUES).is_file() => {
@@ -329,9 +338,10 @@ fn rename(from: &Path, to: &Path) -> Result<(), PublishError> {
     sync_folder(parent).map_err(io(parent))
 }
 
-fn remove(folder: &Path) -> Result<(), PublishError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(folder)(error)),
+fn remove(path: &Path) -> Result<(), PublishError> {
+    let removed = if path.is_file() { std::fs::remove_file(path) } else { std::fs::remove_dir_all(path) };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(path)(error)),
         _ => Ok(()),
     }
 }

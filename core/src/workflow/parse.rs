@@ -76,7 +76,7 @@ pub(super) fn workflow(table: &Table) -> (Workflow, Vec<Fault>) {
             }
             "outputs" => {
                 for (item, table) in parser.items(entry, &mut Vec::new()) {
-                    workflow.outputs.extend(parser.output(item, table));
+                    workflow.outputs.extend(parser.output(item, table, &OUTPUT_KEYS));
                 }
             }
             "cohort" => parser.cohort(entry, &mut workflow),
@@ -273,20 +273,23 @@ impl Parser {
         value
     }
 
-    fn output(&mut self, name: Text, table: &Table) -> Option<OutputDef> {
+    /// * `known`: keys that it may have.
+    fn output(&mut self, name: Text, table: &Table, known: &[&str]) -> Option<OutputDef> {
         let (mut from, mut bids, mut dataset, mut sidecar) = (None, None, None, serde_json::Map::new());
+        let mut root = false;
         for entry in &table.entries {
             match entry.key.as_str() {
                 "from" if entry.value.is(false) => self.wrong(entry, "the name of what it publishes"),
                 "from" => from = self.feed(entry),
                 "bids" => bids = self.text(entry),
                 "dataset" => dataset = self.text(entry),
+                "root" if known.contains(&"root") => root = self.truth(entry).unwrap_or_default(),
                 "sidecar" => match entry.value.to_json() {
                     serde_json::Value::Object(keys) => sidecar = keys,
                     _ => self.wrong(entry, "a table"),
                 },
                 "remove" => {}
-                _ => self.unknown(entry, "an output", &OUTPUT_KEYS),
+                _ => self.unknown(entry, "an output", known),
             }
         }
         let inside = |text: &Text| {
@@ -303,7 +306,7 @@ impl Parser {
             let fault = Fault::at(name.span, format!("output `{}` has no `from`", name.text));
             self.faults.push(fault.hint("for one, `from = \"stage.port\"`"));
         }
-        Some(OutputDef { name, from: from?, bids, dataset: dataset.map(|text| text.text), sidecar })
+        Some(OutputDef { name, from: from?, bids, dataset: dataset.map(|text| text.text), root, sidecar })
     }
 
     /// What a port reads; nothing if the wire was dropped by `false` or `remove = true`, or is of a wrong type.

@@ -49,6 +49,21 @@ fn stages_of_the_cohort_stand_apart_from_those_of_cases() {
 }
 
 #[test]
+fn only_single_documents_of_the_cohort_go_to_the_root() {
+    let with = |output: &str| {
+        let text = COHORT.replace("course = { from = \"course.table\" }", output);
+        check(&text)
+            .map(|graph| graph.cohort_outputs.iter().any(|output| output.root))
+            .map_err(|faults| faults.to_string().lines().next().unwrap_or_default().to_owned())
+    };
+    assert_eq!(
+        with("course = { from = \"course.table\", root = true }").unwrap_err(),
+        "error: cohort output `course` is no single document of the cohort, and so cannot go to the root"
+    );
+    assert_eq!(with("course = { from = \"course.table\" }"), Ok(false));
+}
+
+#[test]
 fn a_case_brings_to_a_cohort_what_it_has() {
     let graph = cohort();
     let all: BTreeSet<String> = graph.inputs.iter().map(|input| input.name.clone()).collect();

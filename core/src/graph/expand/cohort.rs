@@ -6,7 +6,10 @@ use super::{Expander, port_wires};
 use crate::fault::Fault;
 use crate::plan::{GroupOutput, GroupPart, Source};
 use crate::workflow::{Feed, Member, Text};
-use sdk::Kind;
+use sdk::{Kind, Scope};
+
+/// Names at the root of a data set that are BIDS's own.
+const TAKEN: [&str; 5] = ["participants", "samples", "README", "CHANGES", "LICENSE"];
 
 impl Expander<'_> {
     pub(super) fn groups(&mut self) {
@@ -34,6 +37,7 @@ impl Expander<'_> {
                 name: def.name.text.clone(),
                 parts: Vec::new(),
                 bids: def.bids.as_ref().map(|bids| bids.text.clone()),
+                root: def.root,
                 sidecar: def.sidecar.clone(),
                 span: def.name.span,
             };
@@ -56,6 +60,7 @@ impl Expander<'_> {
                 }
             }
             self.tell_apart(&output, def.bids.as_ref());
+            self.check_root(&output);
             self.graph.cohort_outputs.push(output);
         }
     }
@@ -76,6 +81,45 @@ impl Expander<'_> {
             output.parts.retain(|part| part.member != member);
             output.parts.push(GroupPart { member, node, port, port_member });
         }
+    }
+
+    /// At the root of the output folder there is room for single documents of the cohort, under names that no other file has.
+    fn check_root(&mut self, output: &GroupOutput) {
+        if !output.root {
+            return;
+        }
+        let name = output.root_name();
+        let one = match output.parts.as_slice() {
+            [part] => {
+                let (node, port, member) = (part.node, part.port.clone(), part.port_member.clone());
+                let operator = self.graph.nodes[node].operator.to_string();
+                let of_subject = self
+                    .catalogue
+                    .find(&operator)
+                    .is_ok_and(|found| found.description.scope == Scope::Subject);
+                let kind = self.kind(&Source::Output { node, port, member });
+                !of_subject && part.member.is_empty() && kind.is_none_or(|kind| kind == Kind::Document)
+            }
+            parts => parts.is_empty(),
+        };
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && !name.starts_with("sub-");
+        let taken = TAKEN.contains(&name.as_str())
+            || self.graph.cohort_outputs.iter().any(|other| other.root && other.root_name() == name);
+        let (message, hint) = if !one {
+            (
+                "is no single document of the cohort, and so cannot go to the root",
+                "leave `root` out: it goes to `group/`",
+            )
+        } else if !plain || name.is_empty() || taken {
+            (
+                "would have a name at the root that it cannot have",
+                "give it a `bids` of letters and digits that nobody has",
+            )
+        } else {
+            return;
+        };
+        let message = format!("cohort output `{}` {message}", output.name);
+        self.faults.push(Fault::at(output.span, message).hint(hint));
     }
 
     /// Two outputs cannot have one file name.

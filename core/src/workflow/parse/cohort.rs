@@ -11,7 +11,7 @@ pub(crate) const COHORT_KEYS: [&str; 2] = ["stages", "outputs"];
 pub(crate) const COHORT_STAGE_KEYS: [&str; 9] =
     ["operator", "inputs", "settings", "always", "device", "threads", "memory", "timeout", "remove"];
 /// Keys of a cohort output.
-pub(crate) const COHORT_OUTPUT_KEYS: [&str; 4] = ["from", "bids", "sidecar", "remove"];
+pub(crate) const COHORT_OUTPUT_KEYS: [&str; 5] = ["from", "bids", "root", "sidecar", "remove"];
 
 /// Keys of a case stage that a cohort stage cannot have, each with the reason.
 const NOT_OF_A_STAGE: [(&str, &str); 7] = [
@@ -42,7 +42,7 @@ impl Parser {
                     for (name, table) in self.items(part, &mut Vec::new()) {
                         let whose = ("a cohort output", &name);
                         let table = self.reduced(table, whose, &COHORT_OUTPUT_KEYS, &NOT_OF_AN_OUTPUT);
-                        workflow.group_outputs.extend(self.output(name, &table));
+                        workflow.group_outputs.extend(self.output(name, &table, &COHORT_OUTPUT_KEYS));
                     }
                 }
                 _ => self.unknown(part, "`[cohort]`", &COHORT_KEYS),
