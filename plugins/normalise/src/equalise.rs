@@ -207,25 +207,17 @@ fn floor(x: f64) -> (u32, f64) {
     (rounded.to_bits() as u32 & 0x7FFF_FFFF, rounded - ROUND)
 }
 
-/// Smallest and largest number; infinite and upside down for an empty set.
+/// Smallest and largest number of a set without NaN; infinite and upside down for an empty set.
 fn range(set: &[f32]) -> (f32, f32) {
-    const LANES: usize = 16;
-    let mut low = [f32::INFINITY; LANES];
-    let mut high = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = set.as_chunks::<LANES>();
-    let mut look = |lane: usize, v: f32| {
-        low[lane] = if v < low[lane] { v } else { low[lane] };
-        high[lane] = if v > high[lane] { v } else { high[lane] };
+    // As integers in the same order, whose smallest and largest are found by vector instructions.
+    let key = |v: f32| {
+        let bits = v.to_bits().cast_signed();
+        bits ^ ((bits >> 31) & i32::MAX)
     };
-    for chunk in chunks {
-        for (lane, &v) in chunk.iter().enumerate() {
-            look(lane, v);
-        }
-    }
-    for &v in rest {
-        look(0, v);
-    }
-    (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max))
+    let number = |key: i32| f32::from_bits((key ^ ((key >> 31) & i32::MAX)).cast_unsigned());
+    let start = (key(f32::INFINITY), key(f32::NEG_INFINITY));
+    let (low, high) = set.iter().fold(start, |(low, high), &v| (low.min(key(v)), high.max(key(v))));
+    (number(low), number(high))
 }
 
 /// Counts of `bins` equally wide bins from `low` to `high`; an intensity on the edge of two belongs to the upper one.
@@ -236,9 +228,9 @@ fn count(set: &[f32], low: f64, high: f64, scale: f64, bins: usize) -> Vec<u32> 
         let near = edge as f32;
         if f64::from(near) < edge { near.next_up() } else { near }
     };
-    let mut edges: Vec<f32> = (0..bins).map(|n| at_or_above(low + n as f64 * width)).collect();
     // The last bin takes all that is left, and a guess may lie one above it.
-    edges.extend([f32::INFINITY; 2]);
+    let edge = |n: usize| if n < bins { at_or_above(low + n as f64 * width) } else { f32::INFINITY };
+    let edges: Vec<[f32; 2]> = (0..=bins).map(|n| [edge(n), edge(n + 1)]).collect();
     // Two tables in turn: equal neighbours then need not wait for each other.
     let (mut even, mut odd) = (vec![0u32; bins + 1], vec![0u32; bins + 1]);
     let mut guesses = [0u32; BLOCK];
@@ -247,9 +239,9 @@ fn count(set: &[f32], low: f64, high: f64, scale: f64, bins: usize) -> Vec<u32> 
             *guess = floor((f64::from(voxel) - low) * scale).0;
         }
         let bin = |voxel: f32, guess: u32| {
-            let guess = guess as usize;
+            let [lower, upper] = edges[guess as usize];
             // Rounding may put the guess next to the right bin; the edges decide.
-            guess + usize::from(voxel >= edges[guess + 1]) - usize::from(voxel < edges[guess])
+            guess as usize + usize::from(voxel >= upper) - usize::from(voxel < lower)
         };
         let (pairs, rest) = set.as_chunks::<2>();
         for (&[a, b], guesses) in pairs.iter().zip(guesses.as_chunks::<2>().0) {

@@ -135,6 +135,41 @@ fn the_robust_z_score_is_blind_to_one_bright_vessel() {
     assert_eq!((plain[50], plain[75]), (0.0, (1.0 / 1.482_602_2) as f32));
 }
 
+/// Broken and huge voxels, single slices, slices of one row, sheared and mirrored grids: finite numbers on the same grid.
+#[test]
+fn odd_images_are_normalised_as_well() {
+    let sheared =
+        sdk::Affine::from_rows([[-1.0, 0.01, 0.0, 9.0], [0.0, 1.0, 0.2, 0.0], [0.0, 0.0, 5.0, 0.0]]);
+    let shapes = [[12, 9, 1], [108, 1, 1], [1, 9, 12], [4, 9, 3]];
+    for grid in shapes.into_iter().flat_map(|shape| [grid(shape), Grid::new(shape, sheared)]) {
+        let mut voxels: Vec<f32> = (0..108).map(|n| (n * 37 % 101) as f32).collect();
+        (voxels[7], voxels[50], voxels[107]) = (f32::NAN, f32::MAX, f32::MIN);
+        let odd = || Image::new(grid, voxels.clone()).unwrap();
+        for robust in [false, true] {
+            let out = normalised::<ZScore>(json!({ "robust": robust }), odd(), None).unwrap();
+            assert!(out.iter().all(|v| v.is_finite()) && out[7] == 0.0, "{grid}");
+        }
+        let out = normalised::<HistogramEqualise>(json!({}), odd(), None).unwrap();
+        assert!(out.iter().all(|v| (0.0..=1.0).contains(v)) && out[7] == 0.0, "{grid}");
+    }
+    assert_eq!(
+        normalised::<HistogramEqualise>(json!({}), image([2, 2, 1], vec![0.0; 4]), None).unwrap(),
+        [0.0; 4]
+    );
+}
+
+#[test]
+fn memory_that_was_used_before_is_overwritten() {
+    let golden = Golden::read();
+    let (options, ctx) = (equalise::Options::default(), context_with(2));
+    for mask in [None, Some(golden.mask())] {
+        let expected = equalise::equalise(&golden.image(), mask.as_ref(), &options, &ctx).unwrap();
+        let mut out = vec![7.0; golden.image.len()];
+        equalise::equalise_into(&golden.image(), mask.as_ref(), &options, &mut out, &ctx).unwrap();
+        assert_eq!(out, expected.voxels());
+    }
+}
+
 #[test]
 fn bad_input_is_named() {
     let message = |result: Result<Vec<f32>, OperatorError>| result.unwrap_err().message;
