@@ -220,14 +220,20 @@ fn replan(
 
 /// Inputs that are declared to lie on one grid do.
 fn check_groups(shared: &Shared, case: &CaseState, looks: &mut Looks) {
+    let file = |name: &str| match case.job.inputs.get(name) {
+        Some(CaseInput::File(path)) => format!("`{}`", path.display()),
+        _ => format!("`{name}`"),
+    };
     let mut groups: BTreeMap<&str, (Grid, &str)> = BTreeMap::new();
     for spec in &shared.graph.inputs {
         let (Some(group), Some(Ok(seen))) = (&spec.grid, looks.get(&spec.name)) else { continue };
         let Some(grid) = seen.grid else { continue };
         let (first_grid, first) = groups.entry(group).or_insert((grid, &spec.name));
         if !first_grid.matches(&grid) {
-            let text =
-                format!("lies on {grid}, but `{first}` on {first_grid}, and both claim the grid `{group}`");
+            let (own, other) = (file(&spec.name), file(first));
+            let text = format!(
+                "{own} lies on {grid}, but {other} on {first_grid}, and both claim the grid `{group}`"
+            );
             let error = OperatorError::failed(text).hint("are these the registered files of one case?");
             tracing::debug!(case = case.label(), "grids differ");
             looks.insert(spec.name.clone(), Err(error));
