@@ -337,12 +337,17 @@ fn cut_area_mm2(mask: &Mask) -> f64 {
     let spacing = grid.spacing_mm();
     let volume_mm3 = grid.voxel_volume_mm3();
     let mut area = 0.0;
-    for (offset, _) in mask.voxels().iter().enumerate().filter(|(_, v)| **v != 0) {
-        let index = grid.index(offset);
-        for axis in 0..3 {
-            if index[axis] == 0 || index[axis] == grid.shape[axis] - 1 {
-                area += volume_mm3 / spacing[axis];
+    for (axis, &spacing_mm) in spacing.iter().enumerate() {
+        let (b, c) = ((axis + 1) % 3, (axis + 2) % 3);
+        for layer in [0, grid.shape[axis] - 1] {
+            let mut index = [layer; 3];
+            let mut count = 0;
+            for (index_b, index_c) in (0..grid.shape[b]).flat_map(|b| (0..grid.shape[c]).map(move |c| (b, c)))
+            {
+                (index[b], index[c]) = (index_b, index_c);
+                count += usize::from(mask.at(index));
             }
+            area += count as f64 * volume_mm3 / spacing_mm;
         }
     }
     area

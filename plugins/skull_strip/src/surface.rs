@@ -68,7 +68,10 @@ pub struct Forces {
 /// Kept in steps of 1/255: a byte a voxel stays in the cache where the surface passes, and no tissue is told apart by less.
 pub struct Sampler {
     voxels: Vec<u8>,
-    shape: [usize; 3],
+    /// Coordinates of the last voxel.
+    last: Place,
+    /// Distance in memory of neighbours along each axis.
+    strides: [usize; 3],
     to_voxel: Affine,
 }
 
@@ -92,9 +95,10 @@ impl Sampler {
             let values = &image.voxels()[piece * PIECE..];
             out.iter_mut()
                 .zip(values)
-                .for_each(|(stored, v)| *stored = (WHOLE * likeness(*v, head)).round() as u8);
+                .for_each(|(stored, v)| *stored = (WHOLE * likeness(*v, head) + 0.5) as u8);
         });
-        Ok(Self { voxels, shape: grid.shape, to_voxel })
+        let [nx, ny, _] = grid.shape;
+        Ok(Self { voxels, last: grid.shape.map(|n| n as f32 - 1.0), strides: [1, nx, nx * ny], to_voxel })
     }
 
     /// Likeness in the voxels, `i` fastest, 255 for 1.
@@ -117,30 +121,30 @@ impl Sampler {
         let mut start = 0;
         let mut next = [0; 3];
         let mut weight = [0.0; 3];
-        let mut stride = 1;
         for axis in 0..3 {
-            let last = self.shape[axis] as f32 - 1.0;
+            let last = self.last[axis];
             let place = voxel[axis];
-            if !(-0.5..=last + 0.5).contains(&place) {
+            if !(place >= -0.5 && place <= last + 0.5) {
                 return 0.0;
             }
-            let place = place.clamp(0.0, last);
-            let base = place as u32;
+            let place = place.max(0.0).min(last);
+            let base = place as i32;
             weight[axis] = place - base as f32;
-            next[axis] = if place < last { stride } else { 0 };
-            start += base as usize * stride;
-            stride *= self.shape[axis];
+            next[axis] = if place < last { self.strides[axis] } else { 0 };
+            start += base as usize * self.strides[axis];
         }
+        // One look at the bounds for all eight corners.
+        let Some(cell) = self.voxels.get(start..=start + next[0] + next[1] + next[2]) else { return 0.0 };
         let row = |from: usize| {
-            let (a, b) = (f32::from(self.voxels[from]), f32::from(self.voxels[from + next[0]]));
+            let (a, b) = (f32::from(cell[from]), f32::from(cell[from + next[0]]));
             a + weight[0] * (b - a)
         };
         let plane = |from: usize| {
             let (a, b) = (row(from), row(from + next[1]));
             a + weight[1] * (b - a)
         };
-        let (a, b) = (plane(start), plane(start + next[2]));
-        (a + weight[2] * (b - a)) / WHOLE
+        let (a, b) = (plane(0), plane(next[2]));
+        (a + weight[2] * (b - a)) * (1.0 / WHOLE)
     }
 }
 
