@@ -1,6 +1,6 @@
 """Rigid registration of published pairs from random starts, beside greedy and elastix.
 
-    python tests/peers/register.py [--starts 20] [--peer-starts 5] [--far-starts 4]
+    python tests/peers/register.py [--starts 20] [--peer_starts 5] [--far_starts 4]
 
 The moving image's header is turned by 5 to 20 degrees and shifted by 5 to 20 mm (far starts: 45 degrees and 60 mm); voxels stay.
 Ours: CPU seconds of the whole process, with reading and writing. Peers: of reading and registering alone, without Python's start. One
@@ -141,7 +141,7 @@ def one_pair(options, fixed_name, moving_name, folder, random):
     centre = image.affine[:3, :3] @ ((np.array(image.shape) - 1) / 2) + image.affine[:3, 3]
     places = {"neuroloom": [], "far": [], "greedy": [], "elastix": []}
     cpu, peak, wall_2, lost = {name: [] for name in places}, {name: [0.0] for name in places}, [], {}
-    kinds = ["near"] * options.starts + ["far"] * getattr(options, "far_starts")
+    kinds = ["near"] * options.starts + ["far"] * options.far_starts
     for n, kind in enumerate(kinds):
         near = kind == "near"
         move = turn(random, random.uniform(5, 20) if near else 45, random.uniform(5, 20) if near else 60, centre)

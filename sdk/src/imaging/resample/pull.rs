@@ -21,7 +21,7 @@ pub(super) struct Place {
 const VOXEL: i64 = 1 << 32;
 
 /// Voxels of the target that are filled together, along each axis: what they draw on is about 100 KiB.
-const TILE: [usize; 3] = [64, 16, 8];
+const TILE: [usize; 3] = [32, 16, 16];
 
 /// Slabs into which a target is cut at least if it has so many slices: enough for many threads.
 const LEAST_SLABS: usize = 16;
@@ -135,13 +135,25 @@ impl Pull {
         let step = self.map.vector([1.0, 0.0, 0.0]).map(fixed);
         let mut at = self.map.point(from.map(|n| n as f64)).map(fixed);
         let last = self.source.map(|n| (n as i64 - 1) * VOXEL);
+        let end = [0, 1, 2].map(|axis| at[axis] + step[axis] * (out.len() as i64 - 1));
+        // A straight piece whose ends lie between voxels does so everywhere: the same places without a look at the border.
+        let inside = (0..3).all(|axis| [at[axis], end[axis]].iter().all(|at| (0..last[axis]).contains(at)));
         let highest = self.source.map(|n| (n as i64 - 2).max(0));
         for out in out {
-            let within = [0, 1, 2].map(|axis| at[axis].clamp(0, last[axis]));
-            let low = [0, 1, 2].map(|axis| (within[axis] / VOXEL).min(highest[axis]));
-            // Shifted down to the 24 bits that a float holds.
-            let share = [0, 1, 2].map(|axis| ((within[axis] - low[axis] * VOXEL) >> 8) as i32 as f32 * SHARE);
-            *out = sample(Place { low: low.map(|low| low as usize), share });
+            let mut place = Place {
+                low: at.map(|at| (at >> 32) as usize),
+                // Shifted down to the 24 bits that a float holds.
+                share: at.map(|at| (at as u32 >> 8) as i32 as f32 * SHARE),
+            };
+            if !inside {
+                for axis in 0..3 {
+                    let within = at[axis].clamp(0, last[axis]);
+                    let low = (within / VOXEL).min(highest[axis]);
+                    place.low[axis] = low as usize;
+                    place.share[axis] = ((within - low * VOXEL) >> 8) as i32 as f32 * SHARE;
+                }
+            }
+            *out = sample(place);
             at = [0, 1, 2].map(|axis| at[axis] + step[axis]);
         }
     }
