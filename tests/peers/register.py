@@ -3,15 +3,14 @@
     python tests/peers/register.py [--starts 20] [--peer_starts 5] [--far_starts 4]
 
 The moving image's header is turned by 5 to 20 degrees and shifted by 5 to 20 mm (far starts: 45 degrees and 60 mm); voxels stay.
-Ours: CPU seconds of the whole process, with reading and writing. Peers: of reading and registering alone, without Python's start. One
-thread each, taking turns. A point's consensus is the mean of where elastix and greedy put it (each by the median over its
+CPU seconds of whole processes, with reading and writing, one thread each, taking turns; of the peers, which start Python, those of
+reading and registering alone are in brackets. A point's consensus is the mean of where elastix and greedy put it (each by the median over its
 starts), so each has a vote against itself. Error: mean over the brain of the distance to the consensus; repeatability: to the
 mean of the own results. A start has failed above 2 mm.
 """
 
 import json
 import pathlib
-import resource
 import sys
 import tempfile
 import time
@@ -80,8 +79,7 @@ def run_peer(tool, fixed, moving, out):
             *images, parameter_object=settings, log_to_console=False, number_of_threads=1)
         taken = time.process_time() - start
         found = of_elastix(result.GetParameterMap(0))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    out.write_text(json.dumps({"map": found.tolist(), "cpu_s": taken, "peak_mib": peak}))
+    out.write_text(json.dumps({"map": found.tolist(), "cpu_s": taken}))
 
 
 def of_elastix(parameters):
@@ -104,9 +102,9 @@ def of_elastix(parameters):
 def peer(tool, fixed, moving, folder):
     out = folder / f"{tool}.json"
     out.unlink(missing_ok=True)
-    common.Run([sys.executable, __file__, "--peer", tool, fixed, moving, out])
+    run = common.Run([sys.executable, __file__, "--peer", tool, fixed, moving, out])
     found = json.loads(out.read_text())
-    return np.array(found["map"]), found["cpu_s"], found["peak_mib"]
+    return np.array(found["map"]), run, found["cpu_s"]
 
 
 def ours(options, fixed, moving, folder, threads=1):
@@ -141,6 +139,7 @@ def one_pair(options, fixed_name, moving_name, folder, random):
     centre = image.affine[:3, :3] @ ((np.array(image.shape) - 1) / 2) + image.affine[:3, 3]
     places = {"neuroloom": [], "far": [], "greedy": [], "elastix": []}
     cpu, peak, wall_2, lost = {name: [] for name in places}, {name: [0.0] for name in places}, [], {}
+    in_call = {"greedy": [], "elastix": []}
     kinds = ["near"] * options.starts + ["far"] * options.far_starts
     for n, kind in enumerate(kinds):
         near = kind == "near"
@@ -157,18 +156,19 @@ def one_pair(options, fixed_name, moving_name, folder, random):
             wall_2.append(ours(options, fixed, start, folder, threads=2)[1].wall_s)
             for tool in ("greedy", "elastix"):
                 try:
-                    found, cpu_s, peak_mib = peer(tool, fixed, start, folder)
+                    found, run, in_call_s = peer(tool, fixed, start, folder)
                 except RuntimeError as error:
                     lost[tool] = str(error).splitlines()[-1]
                     continue
                 places[tool].append(mapped(back @ found, points))
-                cpu[tool].append(cpu_s)
-                peak[tool].append(peak_mib)
-    return judged(places, cpu, peak, wall_2, lost, (fixed, moving), f"{moving_name} to {fixed_name}")
+                cpu[tool].append(run.cpu_s)
+                in_call[tool].append(in_call_s)
+                peak[tool].append(run.peak_mib)
+    return judged(places, (cpu, in_call), peak, wall_2, lost, (fixed, moving), f"{moving_name} to {fixed_name}")
 
 
-def judged(places, cpu, peak, wall_2, lost, paths, pair):
-    rows = []
+def judged(places, times, peak, wall_2, lost, paths, pair):
+    rows, (cpu, in_call) = [], times
     voters = [np.median(places[tool], axis=0) for tool in ("greedy", "elastix") if places[tool]]
     if not voters:
         return [common.row(f"register {pair}", "", "", "", None, f"no peer ran: {lost}")]
@@ -181,7 +181,8 @@ def judged(places, cpu, peak, wall_2, lost, paths, pair):
             repeat = common.median([mean_mm(place, own) for place in found])
             failed = sum(error > FAILED_MM for error in errors)
             results[tool] = (common.median(errors), failed, repeat, common.median(cpu[tool]))
-            texts[tool] = (f"{results[tool][3]:.2f} s; {results[tool][0]:.2f} mm (worst {max(errors):.2f}); "
+            alone = f" ({common.median(in_call[tool]):.2f})" if in_call.get(tool) else ""
+            texts[tool] = (f"{results[tool][3]:.2f} s{alone}; {results[tool][0]:.2f} mm (worst {max(errors):.2f}); "
                            f"{failed} of {len(found)} failed; repeats to {repeat:.3f} mm; {max(peak[tool]):.0f} MiB")
     peers = "; ".join(f"{tool}: {texts[tool]}" for tool in ("greedy", "elastix") if tool in texts)
     error, failed, repeat, cpu_s = results["neuroloom"]
