@@ -18,6 +18,18 @@ const MAX_BINS: u32 = 65_536;
 /// 1.5 * 2^52: added to a small number, it leaves the nearest integer in the lowest bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 
+/// 1.5 * 2^23: the same for an f32, up to [`EXACT`].
+const ROUND_SHORT: f32 = 12_582_912.0;
+
+/// 2^22: smaller numbers become integers by [`ROUND_SHORT`].
+const EXACT: f32 = 4_194_304.0;
+
+/// Voxels for each whole number between the smallest and the largest: with so many a table costs next to nothing.
+const VOXELS_PER_NUMBER: usize = 4;
+
+/// Numbers that are looked at side by side: two vector registers of the oldest machines.
+const LANES: usize = 16;
+
 /// Voxels that are worked on together: their indices and shares stay in the first-level cache.
 const BLOCK: usize = 128;
 
@@ -113,11 +125,9 @@ pub fn equalise_into(
             return;
         }
         let voxels = &image.voxels()[places.clone()];
-        if mask.is_none() && voxels.iter().fold(true, |all, voxel| all & voxel.is_finite()) {
-            match Curve::of(voxels, options.bins as usize) {
-                Some(curve) => curve.map(voxels, slice),
-                None => slice.fill(0.0),
-            }
+        let survey = Survey::of(voxels);
+        if mask.is_none() && survey.is_finite {
+            equalise_set(voxels, &survey, options.bins as usize, slice);
         } else {
             equalise_some(region.iter(places), options, slice);
         }
@@ -136,15 +146,74 @@ fn equalise_some(voxels: impl Iterator<Item = Option<f32>> + Clone, options: &Op
         count += usize::from(full || voxel.is_some());
     }
     let set = &set[..count];
-    let Some(curve) = Curve::of(set, options.bins as usize) else { return out.fill(0.0) };
     if full {
-        return curve.map(set, out);
+        return equalise_set(set, &Survey::of(set), options.bins as usize, out);
     }
     let mut mapped = vec![0f32; count];
-    curve.map(set, &mut mapped);
+    equalise_set(set, &Survey::of(set), options.bins as usize, &mut mapped);
     let mut mapped = mapped.iter();
     for (out, voxel) in out.iter_mut().zip(voxels) {
         *out = if voxel.is_some() { *mapped.next().expect("as many as were counted") } else { 0.0 };
+    }
+}
+
+/// A set of finite intensities, all of which count; * `out`: `[set]`, overwritten, 0 for a set of one intensity.
+fn equalise_set(set: &[f32], survey: &Survey, bins: usize, out: &mut [f32]) {
+    let Survey { low, high, .. } = *survey;
+    if low >= high {
+        return out.fill(0.0);
+    }
+    let scale = Bins::new(low, high, bins);
+    match Tally::of(set, survey) {
+        Some(tally) => {
+            let values = tally.values();
+            let mut table = vec![0f32; values.len()];
+            Curve::of(&scale, &scale.counts_of(&values, &tally.counts)).map(&values, &mut table);
+            for (out, &voxel) in out.iter_mut().zip(set) {
+                *out = table[tally.index(voxel)];
+            }
+        }
+        None => Curve::of(&scale, &scale.counts(set)).map(set, out),
+    }
+}
+
+/// How often each whole number stands in a set: scanners store whole numbers, and far fewer of them than voxels.
+struct Tally {
+    low: i32,
+    counts: Vec<u32>,
+}
+
+impl Tally {
+    /// `None` if some intensities are no whole numbers, or if they spread so far that counting voxel by voxel is cheaper.
+    fn of(set: &[f32], survey: &Survey) -> Option<Self> {
+        let Survey { low, high, is_whole, .. } = *survey;
+        let few = high - low <= (set.len() / VOXELS_PER_NUMBER) as f32 && low.abs().max(high.abs()) < EXACT;
+        if !is_whole || !few {
+            return None;
+        }
+        let values = (high - low) as usize + 1;
+        let low = whole(low);
+        // Two tables in turn: equal neighbours then need not wait for each other.
+        let (mut even, mut odd) = (vec![0u32; values], vec![0u32; values]);
+        let (pairs, rest) = set.as_chunks::<2>();
+        for &[a, b] in pairs {
+            even[(whole(a) - low) as usize] += 1;
+            odd[(whole(b) - low) as usize] += 1;
+        }
+        for &voxel in rest {
+            even[(whole(voxel) - low) as usize] += 1;
+        }
+        even.iter_mut().zip(odd).for_each(|(sum, count)| *sum += count);
+        Some(Self { low, counts: even })
+    }
+
+    /// Each whole number from the smallest to the largest.
+    fn values(&self) -> Vec<f32> {
+        (0..self.counts.len()).map(|n| (self.low + n as i32) as f32).collect()
+    }
+
+    fn index(&self, voxel: f32) -> usize {
+        (whole(voxel) - self.low) as usize
     }
 }
 
@@ -158,16 +227,9 @@ struct Curve {
 }
 
 impl Curve {
-    /// `None` for a set that is empty or of one intensity.
-    fn of(set: &[f32], bins: usize) -> Option<Self> {
-        let (low, high) = range(set);
-        let (low, high) = (f64::from(low), f64::from(high));
-        if low >= high {
-            return None;
-        }
-        let scale = bins as f64 / (high - low);
-        let counts = count(set, low, high, scale, bins);
-        let total = set.len() as f64;
+    /// * `counts`: of the set in each bin.
+    fn of(bins: &Bins, counts: &[u32]) -> Self {
+        let total = counts.iter().map(|&bin| f64::from(bin)).sum::<f64>();
         let mut below = 0u64;
         let shares: Vec<f64> = counts
             .iter()
@@ -179,7 +241,7 @@ impl Curve {
         let next = shares[1..].iter().chain(shares.last());
         let knots =
             shares.iter().zip(next).map(|(&share, next)| [share as f32, (next - share) as f32]).collect();
-        Some(Self { low, scale, knots })
+        Self { low: bins.low, scale: bins.scale, knots }
     }
 
     /// * `out`: `[set]`, overwritten.
@@ -207,54 +269,124 @@ fn floor(x: f64) -> (u32, f64) {
     (rounded.to_bits() as u32 & 0x7FFF_FFFF, rounded - ROUND)
 }
 
-/// Smallest and largest number of a set without NaN; infinite and upside down for an empty set.
-fn range(set: &[f32]) -> (f32, f32) {
-    // As integers in the same order, whose smallest and largest are found by vector instructions.
-    let key = |v: f32| {
-        let bits = v.to_bits().cast_signed();
-        bits ^ ((bits >> 31) & i32::MAX)
-    };
-    let number = |key: i32| f32::from_bits((key ^ ((key >> 31) & i32::MAX)).cast_unsigned());
-    let start = (key(f32::INFINITY), key(f32::NEG_INFINITY));
-    let (low, high) = set.iter().fold(start, |(low, high), &v| (low.min(key(v)), high.max(key(v))));
-    (number(low), number(high))
+/// A whole number smaller than [`EXACT`] as an integer; faster than a cast, which looks for NaN and limits.
+fn whole(number: f32) -> i32 {
+    (number + ROUND_SHORT).to_bits().cast_signed() - ROUND_SHORT.to_bits().cast_signed()
 }
 
-/// Counts of `bins` equally wide bins from `low` to `high`; an intensity on the edge of two belongs to the upper one.
-fn count(set: &[f32], low: f64, high: f64, scale: f64, bins: usize) -> Vec<u32> {
-    let width = (high - low) / bins as f64;
-    // An f32 is at or above an edge if it is at or above the first f32 there.
-    let at_or_above = |edge: f64| {
-        let near = edge as f32;
-        if f64::from(near) < edge { near.next_up() } else { near }
-    };
-    // The last bin takes all that is left, and a guess may lie one above it.
-    let edge = |n: usize| if n < bins { at_or_above(low + n as f64 * width) } else { f32::INFINITY };
-    let edges: Vec<[f32; 2]> = (0..=bins).map(|n| [edge(n), edge(n + 1)]).collect();
-    // Two tables in turn: equal neighbours then need not wait for each other.
-    let (mut even, mut odd) = (vec![0u32; bins + 1], vec![0u32; bins + 1]);
-    let mut guesses = [0u32; BLOCK];
-    for set in set.chunks(BLOCK) {
-        for (guess, &voxel) in guesses.iter_mut().zip(set) {
-            *guess = floor((f64::from(voxel) - low) * scale).0;
-        }
-        let bin = |voxel: f32, guess: u32| {
-            let [lower, upper] = edges[guess as usize];
-            // Rounding may put the guess next to the right bin; the edges decide.
-            guess as usize + usize::from(voxel >= upper) - usize::from(voxel < lower)
+/// What one pass tells of a set.
+struct Survey {
+    /// Smallest number; infinite for an empty set.
+    low: f32,
+    /// Largest number; negative infinite for an empty set.
+    high: f32,
+    /// Whether no number is NaN or infinite.
+    is_finite: bool,
+    /// Whether all are whole, as far as those below [`EXACT`] are concerned; no for -0, which no table has.
+    is_whole: bool,
+}
+
+impl Survey {
+    fn of(set: &[f32]) -> Self {
+        // Side by side, so that they become vector instructions.
+        let mut low = [f32::INFINITY; LANES];
+        let mut high = [f32::NEG_INFINITY; LANES];
+        let (mut odd, mut part) = ([false; LANES], [0u32; LANES]);
+        let mut see = |numbers: &[f32; LANES]| {
+            for ((low, high), &v) in low.iter_mut().zip(&mut high).zip(numbers) {
+                *low = if v < *low { v } else { *low };
+                *high = if v > *high { v } else { *high };
+            }
+            for (part, &v) in part.iter_mut().zip(numbers) {
+                *part |= ((v + ROUND_SHORT) - ROUND_SHORT).to_bits() ^ v.to_bits();
+            }
+            for (odd, &v) in odd.iter_mut().zip(numbers) {
+                *odd |= !v.is_finite();
+            }
         };
-        let (pairs, rest) = set.as_chunks::<2>();
-        for (&[a, b], guesses) in pairs.iter().zip(guesses.as_chunks::<2>().0) {
-            even[bin(a, guesses[0])] += 1;
-            odd[bin(b, guesses[1])] += 1;
+        let (chunks, rest) = set.as_chunks::<LANES>();
+        chunks.iter().for_each(&mut see);
+        if let Some(&first) = rest.first() {
+            // Numbers that are there already change nothing.
+            let mut last = [first; LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            see(&last);
         }
-        for &voxel in rest {
-            even[bin(voxel, guesses[set.len() - 1])] += 1;
+        Self {
+            low: low.into_iter().fold(f32::INFINITY, f32::min),
+            high: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
+            is_finite: !odd.contains(&true),
+            is_whole: part.iter().all(|&bits| bits == 0),
         }
     }
-    even.pop();
-    even.iter_mut().zip(odd).for_each(|(sum, count)| *sum += count);
-    even
+}
+
+/// Equally wide bins from the smallest to the largest intensity; one on the edge of two belongs to the upper one.
+struct Bins {
+    low: f64,
+    /// Bins per unit of intensity.
+    scale: f64,
+    /// Of each bin, and of one behind the last: the first f32 in it, and the first beyond it.
+    edges: Vec<[f32; 2]>,
+}
+
+impl Bins {
+    fn new(low: f32, high: f32, bins: usize) -> Self {
+        let (low, high) = (f64::from(low), f64::from(high));
+        let width = (high - low) / bins as f64;
+        // An f32 is at or above an edge if it is at or above the first f32 there.
+        let at_or_above = |edge: f64| {
+            let near = edge as f32;
+            if f64::from(near) < edge { near.next_up() } else { near }
+        };
+        // The last bin takes all that is left, and a guess may lie one above it.
+        let edge = |n: usize| if n < bins { at_or_above(low + n as f64 * width) } else { f32::INFINITY };
+        let edges = (0..=bins).map(|n| [edge(n), edge(n + 1)]).collect();
+        Self { low, scale: bins as f64 / (high - low), edges }
+    }
+
+    /// The bin next to which an intensity lies.
+    fn guess(&self, voxel: f32) -> u32 {
+        floor((f64::from(voxel) - self.low) * self.scale).0
+    }
+
+    /// Rounding may put the guess next to the right bin; the edges decide.
+    fn bin(&self, voxel: f32, guess: u32) -> usize {
+        let [lower, upper] = self.edges[guess as usize];
+        guess as usize + usize::from(voxel >= upper) - usize::from(voxel < lower)
+    }
+
+    /// Intensities in each bin.
+    fn counts(&self, set: &[f32]) -> Vec<u32> {
+        // Two tables in turn: equal neighbours then need not wait for each other.
+        let (mut even, mut odd) = (vec![0u32; self.edges.len()], vec![0u32; self.edges.len()]);
+        let mut guesses = [0u32; BLOCK];
+        for set in set.chunks(BLOCK) {
+            for (guess, &voxel) in guesses.iter_mut().zip(set) {
+                *guess = self.guess(voxel);
+            }
+            let (pairs, rest) = set.as_chunks::<2>();
+            for (&[a, b], guesses) in pairs.iter().zip(guesses.as_chunks::<2>().0) {
+                even[self.bin(a, guesses[0])] += 1;
+                odd[self.bin(b, guesses[1])] += 1;
+            }
+            for &voxel in rest {
+                even[self.bin(voxel, guesses[set.len() - 1])] += 1;
+            }
+        }
+        even.pop();
+        even.iter_mut().zip(odd).for_each(|(sum, count)| *sum += count);
+        even
+    }
+
+    /// The same for intensities that stand `often` in the set.
+    fn counts_of(&self, values: &[f32], often: &[u32]) -> Vec<u32> {
+        let mut counts = vec![0u32; self.edges.len() - 1];
+        for (&value, often) in values.iter().zip(often) {
+            counts[self.bin(value, self.guess(value))] += often;
+        }
+        counts
+    }
 }
 
 #[cfg(test)]
@@ -264,7 +396,7 @@ mod tests {
 
     fn equalised(set: &[f32], bins: usize) -> Vec<f32> {
         let mut out = vec![0.0; set.len()];
-        Curve::of(set, bins).unwrap().map(set, &mut out);
+        equalise_set(set, &Survey::of(set), bins, &mut out);
         out
     }
 
@@ -287,6 +419,20 @@ mod tests {
             prop_assert_eq!(equalised(&plain, 256), equalised(&moved, 256));
         }
 
+        /// The table of whole numbers is a short cut and nothing else.
+        #[test]
+        fn whole_numbers_are_mapped_as_any_others(few in proptest::collection::vec(-40i16..40, 2..300), bins in 2usize..300) {
+            prop_assume!(few.iter().any(|&v| v != few[0]));
+            let set: Vec<f32> = few.iter().flat_map(|&v| [f32::from(v); 9]).collect();
+            let survey = Survey::of(&set);
+            let Survey { low, high, .. } = survey;
+            prop_assert!(Tally::of(&set, &survey).is_some() || set.len() / VOXELS_PER_NUMBER < 80);
+            let scale = Bins::new(low, high, bins);
+            let mut expected = vec![0.0; set.len()];
+            Curve::of(&scale, &scale.counts(&set)).map(&set, &mut expected);
+            prop_assert_eq!(equalised(&set, bins), expected);
+        }
+
         #[test]
         fn every_voxel_is_counted_in_the_bin_whose_edges_hold_it(set in proptest::collection::vec(0u16..512, 2..300)) {
             // Edges at 0, 2, 4 …: half of all intensities lie on one.
@@ -295,13 +441,13 @@ mod tests {
             for &v in &set {
                 expected[usize::from(v / 2)] += 1;
             }
-            prop_assert_eq!(count(&voxels, 0.0, 512.0, 0.5, 256), expected);
+            prop_assert_eq!(Bins::new(0.0, 512.0, 256).counts(&voxels), expected);
         }
     }
 
     #[test]
     fn an_intensity_on_an_edge_belongs_to_the_upper_bin_and_the_largest_to_the_last() {
-        assert_eq!(count(&[0.0, 1.0, 1.0, 2.0, 3.0, 4.0], 0.0, 4.0, 1.0, 4), [1, 2, 1, 2]);
+        assert_eq!(Bins::new(0.0, 4.0, 4).counts(&[0.0, 1.0, 1.0, 2.0, 3.0, 4.0]), [1, 2, 1, 2]);
     }
 
     #[test]
