@@ -51,18 +51,8 @@ pub(super) fn learn(
         return Err(FitError::NoFeature.into());
     }
     let mut rule = weights(&samples, &known, options.penalty)?;
-    // Each candidate is scored by a rule that did not see its subject.
     let folds = FOLDS.min(subjects.len());
-    let mut scores = vec![0.0; samples.len()];
-    for fold in 0..folds {
-        ctx.check_cancelled()?;
-        let others: Vec<Sample<'_>> = samples.iter().copied().filter(|(n, _)| n % folds != fold).collect();
-        let of_others = weights(&others, &known, options.penalty)?;
-        for (score, (_, candidate)) in scores.iter_mut().zip(&samples).filter(|(_, (n, _))| n % folds == fold)
-        {
-            *score = of_others.probability(&candidate.features);
-        }
-    }
+    let scores = left_out_scores(&samples, folds, &known, options, ctx)?;
     let split = |is_lesion: bool| {
         let own = samples.iter().zip(&scores).filter(move |((_, c), _)| c.is_lesion == is_lesion);
         own.map(|(_, &score)| score).collect::<Vec<f64>>()
@@ -90,6 +80,27 @@ pub(super) fn learn(
         "synthetic": cases.iter().any(|case| case.synthetic),
     });
     Ok(rule)
+}
+
+/// Each candidate's score by a rule that did not see its subject.
+fn left_out_scores(
+    samples: &[Sample<'_>],
+    folds: usize,
+    features: &[Feature],
+    options: &Options,
+    ctx: &Context,
+) -> Result<Vec<f64>, OperatorError> {
+    let mut scores = vec![0.0; samples.len()];
+    for fold in 0..folds {
+        ctx.check_cancelled()?;
+        let others: Vec<Sample<'_>> = samples.iter().copied().filter(|(n, _)| n % folds != fold).collect();
+        let of_others = weights(&others, features, options.penalty)?;
+        for (score, (_, candidate)) in scores.iter_mut().zip(samples).filter(|(_, (n, _))| n % folds == fold)
+        {
+            *score = of_others.probability(&candidate.features);
+        }
+    }
+    Ok(scores)
 }
 
 /// Whether the candidates differ in a feature.
