@@ -49,6 +49,7 @@ advisories: tools
 
 bench: build
 	$(CARGO) bench --workspace --profile release
+	$(PYTHON) tests/peers/run.py --steps components
 	scripts/bench_batch.sh
 
 # Neuroloom beside its peers, which are installed into a throw-away Python environment: prints the table of docs/performance.md.

@@ -17,8 +17,8 @@ const TEST: usize = 51;
 /// Voxels along an edge.
 const EDGE: usize = 24;
 
-fn write(path: &Path, volume: AnyVolume) {
-    nifti::write(path, &volume, &WriteOptions::default()).unwrap();
+fn write(path: &Path, volume: &AnyVolume) {
+    nifti::write(path, volume, &WriteOptions::default()).unwrap();
 }
 
 fn grid(edge: usize) -> Grid {
@@ -47,9 +47,9 @@ fn make(folder: &Path, id: &str, lesions: usize) -> Json {
     let inside = |n: usize| (0..3).all(|a| (2..EDGE - 2).contains(&grid.index(n)[a]));
     let mask: Vec<u8> = (0..grid.len()).map(|n| u8::from(inside(n))).collect();
     let file = |name: &str| format!("{id}_{name}.nii.gz");
-    write(&folder.join(file("truth")), AnyVolume::Labels(Labels::new(grid, truth).unwrap()));
-    write(&folder.join(file("prob")), AnyVolume::Probability(Probability::new(grid, scores).unwrap()));
-    write(&folder.join(file("mask")), AnyVolume::Mask(Mask::new(grid, mask).unwrap()));
+    write(&folder.join(file("truth")), &AnyVolume::Labels(Labels::new(grid, truth).unwrap()));
+    write(&folder.join(file("prob")), &AnyVolume::Probability(Probability::new(grid, scores).unwrap()));
+    write(&folder.join(file("mask")), &AnyVolume::Mask(Mask::new(grid, mask).unwrap()));
     let field = if random.below(2) == 0 { "3T" } else { "1.5T" };
     json!({ "id": id, "truth": file("truth"), "prob": file("prob"), "mask": file("mask"), "field": field })
 }
@@ -142,17 +142,17 @@ fn each_wrong_case_is_named_with_its_file_or_row_and_the_others_finish() {
         AnyVolume::Image(Image::new(grid(EDGE), voxels).unwrap())
     };
     let small = Labels::new(grid(EDGE - 1), vec![0; (EDGE - 1).pow(3)]).unwrap();
-    write(&data.join("other_truth.nii.gz"), AnyVolume::Labels(small));
-    write(&data.join("half_truth.nii.gz"), voxels(0.5));
-    write(&data.join("above_prob.nii.gz"), voxels(1.5));
+    write(&data.join("other_truth.nii.gz"), &AnyVolume::Labels(small));
+    write(&data.join("half_truth.nii.gz"), &voxels(0.5));
+    write(&data.join("above_prob.nii.gz"), &voxels(1.5));
     write(
         &data.join("empty_mask.nii.gz"),
-        AnyVolume::Mask(Mask::new(grid(EDGE), vec![0; EDGE.pow(3)]).unwrap()),
+        &AnyVolume::Mask(Mask::new(grid(EDGE), vec![0; EDGE.pow(3)]).unwrap()),
     );
     let mut odd = vec![0.25f32; EDGE.pow(3)];
     odd[grid(EDGE).offset([12; 3])] = f32::NAN;
     odd[grid(EDGE).offset([13; 3])] = f32::INFINITY;
-    write(&data.join("odd_prob.nii.gz"), AnyVolume::Image(Image::new(grid(EDGE), odd).unwrap()));
+    write(&data.join("odd_prob.nii.gz"), &AnyVolume::Image(Image::new(grid(EDGE), odd).unwrap()));
     std::fs::remove_file(data.join("gone_mask.nii.gz")).unwrap();
     let manifest = data.join("manifest.json");
     std::fs::write(&manifest, json!({ "test": test }).to_string()).unwrap();
