@@ -1,8 +1,8 @@
 //! Correction of the bias field: what the coil's sensitivity multiplied onto the intensities is divided out.
 //!
 //! The log of the field is a smooth cubic B-spline. Starting from none, the log intensities less the field are sharpened (their
-//! histogram is deconvolved, [`sharpen`]), a smooth field is fitted to what each voxel lies above its sharpened intensity
-//! ([`samples`], [`lattice`]), and is added to the field, until the field no longer changes; then the spline's spans are
+//! histogram is deconvolved, `sharpen`), a smooth field is fitted to what each voxel lies above its sharpened intensity
+//! (`samples`, `lattice`), and is added to the field, until the field no longer changes; then the spline's spans are
 //! halved, and so on for each level. All steps are those of the papers and of SimpleITK's `N4BiasFieldCorrectionImageFilter`, with its
 //! defaults. As there, the outermost voxels that are fitted to and the outermost voxels of the volume both lie at the ends of
 //! the spline: at the edges of the volume the field is stretched by up to half a step of the fit (2 voxels of 180). One difference:
