@@ -33,7 +33,7 @@ def arguments(text, **defaults):
 
 def row(step, ours, peer, goal, holds, note=""):
     """One row: `ours` and `peer` as text with units; `holds` is None where nothing can be said."""
-    return {"step": step, "neuroloom": ours, "peer": peer, "goal": goal, "holds": holds, "note": note}
+    return {"step": step, "neuroloom": ours, "peer": peer, "goal": goal, "holds": None if holds is None else bool(holds), "note": note}
 
 
 def finish(rows, options):
