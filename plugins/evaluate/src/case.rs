@@ -11,7 +11,7 @@ use crate::options::{Options, OptionsError, TruthMode};
 use crate::readers::{self, Agreement};
 use crate::region::{Region, index};
 use sdk::imaging::components::Connectivity;
-use sdk::imaging::diameter::{corners, faces, longest_mm};
+use sdk::imaging::diameter::longest;
 use sdk::{Context, Grid, Labels, Mask, Probability};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -301,14 +301,14 @@ fn lesions(case: &str, truth: &[Run], matches: &[Match], grid: &Grid) -> Vec<Les
     }
     let one = |(runs, met): (&Vec<Run>, &Match)| {
         let voxels: u64 = runs.iter().map(|run| u64::from(run[1])).sum();
-        let ends = corners(runs.iter().flat_map(|run| ends(grid, run)).collect());
+        let longest = longest(runs.iter().flat_map(|run| ends(grid, run)).collect(), grid);
         Lesion {
             met: *met,
             case: case.to_owned(),
             voxels,
             volume_mm3: voxels as f64 * grid.voxel_volume_mm3(),
-            diameter_mm: longest_mm(&corners(faces(&ends)), grid),
-            diameter_centre_mm: longest_mm(&ends, grid),
+            diameter_mm: longest.by_faces_mm,
+            diameter_centre_mm: longest.by_centres_mm,
             centroid_ras: grid.voxel_to_world.point(centroid(grid, runs, voxels)),
         }
     };
@@ -322,10 +322,10 @@ fn lesions(case: &str, truth: &[Run], matches: &[Match], grid: &Grid) -> Vec<Les
     lesions
 }
 
-/// Centres of a run's first and last voxel, in half voxels.
+/// A run's first and last voxel.
 fn ends(grid: &Grid, run: &Run) -> [[i32; 3]; 2] {
     let [i, j, k] = index(grid.shape, run[0] as usize);
-    [i, i + run[1] as usize - 1].map(|i| [i, j, k].map(|n| 2 * n as i32))
+    [i, i + run[1] as usize - 1].map(|i| [i, j, k].map(|n| n as i32))
 }
 
 /// Mean voxel index; sums of integers, so exact but for the division.

@@ -15,8 +15,8 @@ mod gather;
 mod surround;
 
 use diameter::Axial;
-use gather::{Lesion, gather};
-use sdk::imaging::diameter::{corners, faces, longest_mm};
+use gather::{Lesion, Lesions, gather};
+use sdk::imaging::diameter::{Longest, longest};
 use sdk::{Cell, Column, Context, Grid, Image, JsonSchema, Labels, Mask, OperatorError, Probability, Table};
 use serde::{Deserialize, Serialize};
 
@@ -153,8 +153,7 @@ pub struct Measured {
 
 /// What is known of one lesion.
 struct Measurement {
-    longest_mm: f64,
-    longest_centre_mm: f64,
+    longest: Longest,
     axial: Axial,
     scores: Option<(f64, f32)>,
     contrast: Option<f64>,
@@ -175,9 +174,10 @@ pub fn measure(
     let grid = labels.grid();
     beside.check(grid)?;
     let axial_axis = axial_axis(grid);
-    let lesions = gather(labels, ctx);
+    let gathered = gather(labels, ctx);
+    let lesions = &gathered.all;
     let measured = ctx.map(lesions.len(), |n| {
-        (!ctx.cancelled()).then(|| measure_one(&lesions[n], labels, beside, axial_axis, options))
+        (!ctx.cancelled()).then(|| measure_one(&lesions[n], &gathered, grid, beside, axial_axis, options))
     });
     ctx.check_cancelled()?;
     let measured: Vec<Measurement> = measured.into_iter().flatten().collect();
@@ -227,20 +227,18 @@ fn is_measurable(axial: &Axial) -> bool {
 
 fn measure_one(
     lesion: &Lesion,
-    labels: &Labels,
+    lesions: &Lesions,
+    grid: &Grid,
     beside: Beside<'_>,
     axial_axis: usize,
     options: &Options,
 ) -> Measurement {
-    let grid = labels.grid();
-    let centres = corners(lesion.centre_points());
     Measurement {
-        longest_mm: longest_mm(&corners(faces(&centres)), grid),
-        longest_centre_mm: longest_mm(&centres, grid),
+        longest: longest(lesion.ends(), grid),
         axial: diameter::axial(&lesion.segments(axial_axis), axial_axis, grid),
         scores: beside.probability.map(|probability| lesion.mean_and_max(probability)),
         contrast: beside.image.and_then(|image| {
-            surround::contrast_ratio(lesion, labels, image, beside.mask, options.surround_mm)
+            surround::contrast_ratio(lesion, lesions, image, beside.mask, options.surround_mm)
         }),
         touches_edge: beside.mask.map(|mask| surround::touches_edge(lesion, mask)),
     }
@@ -262,8 +260,8 @@ fn row(lesion: &Lesion, measured: &Measurement, measurable: bool, grid: &Grid) -
         i.into(),
         j.into(),
         k.into(),
-        measured.longest_mm.into(),
-        measured.longest_centre_mm.into(),
+        measured.longest.by_faces_mm.into(),
+        measured.longest.by_centres_mm.into(),
         measured.axial.longest_mm.into(),
         measured.axial.perpendicular_mm.into(),
         measured.axial.slice.into(),

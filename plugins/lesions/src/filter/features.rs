@@ -283,10 +283,9 @@ fn elongation(voxels: &[usize], grid: &Grid) -> Option<f64> {
 /// Volume over that of the ball whose diameter is the longest between centres of voxel faces.
 fn compactness(candidate: &Candidate, grid: &Grid) -> Option<f64> {
     let ends =
-        |voxels: &Range<usize>| [voxels.start, voxels.end - 1].map(|n| grid.index(n).map(|i| 2 * i as i32));
+        |voxels: &Range<usize>| [voxels.start, voxels.end - 1].map(|n| grid.index(n).map(|i| i as i32));
     let points = candidate.runs.iter().flat_map(|run| ends(&run.voxels)).collect();
-    let faces = diameter::corners(diameter::faces(&diameter::corners(points)));
-    let longest_mm = diameter::longest_mm(&faces, grid);
+    let longest_mm = diameter::longest(points, grid).by_faces_mm;
     let ball_mm3 = std::f64::consts::PI / 6.0 * longest_mm.powi(3);
     (ball_mm3 > 0.0).then(|| candidate.volume_mm3 / ball_mm3)
 }

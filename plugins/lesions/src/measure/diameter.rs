@@ -1,6 +1,7 @@
 //! Longest axial diameters, exact; those in 3-D are in `sdk::imaging::diameter`, by the same means.
 //!
-//! They lie between the centres of a voxel's four edges in the slice; the perpendicular is the lesion's extent (between two
+//! They lie between the centres of a voxel's four edges in the slice: two voxels `d` apart reach `max |d ± e|` over the slice's
+//! two edges `e`, and no other ends of the two are as far apart (as in 3-D, over the corners of a rhombus); the perpendicular is the lesion's extent (between two
 //! parallel lines along the diameter) in that slice. Of equal diameters the one with the longer perpendicular is taken, and
 //! then the first slice.
 //!
@@ -31,17 +32,24 @@ pub struct Axial {
 ///
 /// * `segments`: the lesion's slices row by row, sorted; * `axis`: the voxel axis along which slices are counted.
 pub fn axial(segments: &[Segment], axis: usize, grid: &Grid) -> Axial {
-    let flatten = flat_map(axis, grid);
+    let edges = slice_edges(axis, grid);
     let mut best = Axial::default();
-    let mut slices = 0;
+    let (mut slices, mut ends, mut hull, mut corners) = (0, Vec::new(), Vec::new(), Vec::new());
     for slice in segments.chunk_by(|a, b| a.slice == b.slice) {
         slices += 1;
         // Rows are sorted, and so are their ends.
-        let centres: Vec<[i32; 2]> = slice.iter().flat_map(ends).collect();
-        let mut points: Vec<[i32; 2]> = convex_corners(&centres).into_iter().flat_map(edges).collect();
-        points.sort_unstable();
-        let corners: Vec<[f64; 2]> = convex_corners(&points).into_iter().map(&flatten).collect();
-        let (longest_mm, perpendicular_mm) = longest_and_perpendicular(&corners);
+        ends.clear();
+        ends.extend(
+            slice.iter().flat_map(|row| [row.low, row.high].map(|along| [row.across as i32, along as i32])),
+        );
+        convex_corners(&ends, &mut hull);
+        corners.clear();
+        corners.extend(hull.iter().map(|&[across, along]| {
+            let [u, v] = [f64::from(along), f64::from(across)];
+            [u * edges[0][0] + v * edges[1][0], u * edges[0][1] + v * edges[1][1]]
+        }));
+        let (longest_mm, perpendicular_mm) =
+            longest_and_perpendicular(&corners, edges, (best.longest_mm, best.perpendicular_mm));
         if is_longer((longest_mm, perpendicular_mm), (best.longest_mm, best.perpendicular_mm)) {
             best = Axial { longest_mm, perpendicular_mm, slice: slice[0].slice, slices: 0 };
         }
@@ -58,50 +66,57 @@ const fn slice_axes(axis: usize) -> [usize; 2] {
     }
 }
 
-/// From half voxels in a slice to millimetres in its plane.
-fn flat_map(axis: usize, grid: &Grid) -> impl Fn([i32; 2]) -> [f64; 2] + use<> {
+/// The two edges of a voxel in a slice, in mm in its plane: the first along x, the second with a part along x where voxels are
+/// sheared.
+fn slice_edges(axis: usize, grid: &Grid) -> [[f64; 2]; 2] {
     let [u, v] = slice_axes(axis).map(|along| {
         let mut step = [0.0; 3];
-        step[along] = 0.5;
+        step[along] = 1.0;
         grid.voxel_to_world.vector(step)
     });
     let dot = |p: [f64; 3], q: [f64; 3]| (0..3).map(|n| p[n] * q[n]).sum::<f64>();
-    // x runs along u; a sheared v has a part along x, too.
     let length_u = dot(u, u).sqrt();
     let shear = dot(u, v) / length_u;
     let height = (dot(v, v) - shear * shear).max(0.0).sqrt();
-    move |[a, b]| [f64::from(a) * length_u + f64::from(b) * shear, f64::from(b) * height]
+    [[length_u, 0.0], [shear, height]]
 }
 
-/// Centres of the first and last voxel of a row in half voxels: `[across, along]`.
-fn ends(row: &Segment) -> [[i32; 2]; 2] {
-    [row.low, row.high].map(|along| [2 * row.across as i32, 2 * along as i32])
-}
-
-/// Centres of a voxel's four edges in the slice, in half voxels: `[along, across]`.
-fn edges([across, along]: [i32; 2]) -> [[i32; 2]; 4] {
-    [[along - 1, across], [along + 1, across], [along, across - 1], [along, across + 1]]
-}
-
-/// Longest distance of two corners, and the extent of all perpendicular to it.
-fn longest_and_perpendicular(corners: &[[f64; 2]]) -> (f64, f64) {
-    let mut best = (0.0, 0.0);
+/// Longest distance of edge centres, and the extent perpendicular to it; `best`, what is to be beaten, where nothing is longer.
+///
+/// * `corners`: centres of the voxels at corners of the hull, mm.
+fn longest_and_perpendicular(corners: &[[f64; 2]], edges: [[f64; 2]; 2], mut best: (f64, f64)) -> (f64, f64) {
+    let longest_edge = edges.iter().map(|[x, y]| x.hypot(*y)).fold(0.0, f64::max);
     for (n, p) in corners.iter().enumerate() {
-        for q in &corners[n + 1..] {
-            let [dx, dy] = [q[0] - p[0], q[1] - p[1]];
-            let length = (dx * dx + dy * dy).sqrt();
-            if length < best.0 * (1.0 - TIE) {
+        for q in &corners[n..] {
+            let apart = [q[0] - p[0], q[1] - p[1]];
+            let least = (best.0 * (1.0 - TIE) - longest_edge).max(0.0);
+            if apart[0] * apart[0] + apart[1] * apart[1] < least * least {
                 continue;
             }
-            let offsets = corners.iter().map(|c| (dx * (c[1] - p[1]) - dy * (c[0] - p[0])) / length);
-            let (low, high) =
-                offsets.fold((0.0f64, 0.0f64), |(low, high), offset| (low.min(offset), high.max(offset)));
-            if is_longer((length, high - low), best) {
-                best = (length, high - low);
+            for [x, y] in edges.into_iter().flat_map(|[x, y]| [[x, y], [-x, -y]]) {
+                let [dx, dy] = [apart[0] + x, apart[1] + y];
+                let length = (dx * dx + dy * dy).sqrt();
+                if length < best.0 * (1.0 - TIE) {
+                    continue;
+                }
+                let found = (length, extent(corners, edges, [-dy / length, dx / length]));
+                if is_longer(found, best) {
+                    best = found;
+                }
             }
         }
     }
     best
+}
+
+/// Extent of all edge centres along a direction, mm: that of the voxels' centres, and half an edge at either end.
+fn extent(corners: &[[f64; 2]], edges: [[f64; 2]; 2], [x, y]: [f64; 2]) -> f64 {
+    let along = |[a, b]: &[f64; 2]| a * x + b * y;
+    let (low, high) = corners
+        .iter()
+        .map(along)
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)));
+    high - low + edges.iter().map(|edge| along(edge).abs()).fold(0.0, f64::max)
 }
 
 /// Whether a diameter is longer than another, or as long with a longer perpendicular.

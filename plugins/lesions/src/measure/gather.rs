@@ -2,6 +2,8 @@
 
 use sdk::{Context, Labels, Probability};
 use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::ops::Range;
 
 /// Voxels of background that are skipped in one step.
 const SKIP: usize = 32;
@@ -23,6 +25,34 @@ pub(super) struct Lesion {
     pub(super) runs: Vec<Run>,
 }
 
+/// A run and its label.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Labelled {
+    pub(super) id: u32,
+    pub(super) run: Run,
+}
+
+/// The lesions of a label volume.
+#[derive(Debug)]
+pub(super) struct Lesions {
+    /// By id.
+    pub(super) all: Vec<Lesion>,
+    /// Their runs in memory order.
+    runs: Vec<Labelled>,
+    /// Where the runs of each row begin, and where the last row's end.
+    rows: Vec<u32>,
+    /// Rows of a plane.
+    ny: usize,
+}
+
+impl Lesions {
+    /// The runs of a row, along `i`.
+    pub(super) fn row(&self, j: usize, k: usize) -> &[Labelled] {
+        let row = j + self.ny * k;
+        &self.runs[self.rows[row] as usize..self.rows[row + 1] as usize]
+    }
+}
+
 /// Voxels of an axial slice along one of its axes: all indices `low..=high` at index `across` of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Segment {
@@ -36,25 +66,33 @@ pub struct Segment {
     pub high: usize,
 }
 
-/// The lesions of a label volume, by id; 0 is background.
-pub(super) fn gather(labels: &Labels, ctx: &Context) -> Vec<Lesion> {
+/// The lesions of a label volume; 0 is background.
+pub(super) fn gather(labels: &Labels, ctx: &Context) -> Lesions {
     let [nx, ny, nz] = labels.grid().shape;
     let planes = ctx.map(nz, |k| {
         let mut found = Vec::new();
-        for j in 0..ny {
+        let ends = (0..ny).map(|j| {
             let start = labels.grid().offset([0, j, k]);
             push_runs(&labels.voxels()[start..start + nx], [j, k], &mut found);
-        }
-        found
+            found.len() as u32
+        });
+        let ends: Vec<u32> = ends.collect();
+        (found, ends)
     });
+    let (mut runs, mut rows) = (Vec::new(), vec![0]);
     let mut lesions: BTreeMap<u32, Vec<Run>> = BTreeMap::new();
-    for (id, run) in planes.into_iter().flatten() {
-        lesions.entry(id).or_default().push(run);
+    for (found, ends) in planes {
+        rows.extend(ends.into_iter().map(|end| runs.len() as u32 + end));
+        for labelled in &found {
+            lesions.entry(labelled.id).or_default().push(labelled.run);
+        }
+        runs.extend(found);
     }
-    lesions.into_iter().map(|(id, runs)| Lesion { id, runs }).collect()
+    let all = lesions.into_iter().map(|(id, runs)| Lesion { id, runs }).collect();
+    Lesions { all, runs, rows, ny }
 }
 
-fn push_runs(row: &[u32], [j, k]: [usize; 2], found: &mut Vec<(u32, Run)>) {
+fn push_runs(row: &[u32], [j, k]: [usize; 2], found: &mut Vec<Labelled>) {
     let mut i = 0;
     while i < row.len() {
         let ahead = &row[i..(i + SKIP).min(row.len())];
@@ -68,7 +106,7 @@ fn push_runs(row: &[u32], [j, k]: [usize; 2], found: &mut Vec<(u32, Run)>) {
             i += 1;
         }
         if id != 0 {
-            found.push((id, Run { begin, last: i - 1, j, k }));
+            found.push(Labelled { id, run: Run { begin, last: i - 1, j, k } });
         }
     }
 }
@@ -95,9 +133,13 @@ impl Lesion {
     /// Mean and largest score; one that is not finite counts as 0.
     pub(super) fn mean_and_max(&self, probability: &Probability) -> (f64, f32) {
         let (mut sum, mut max) = (0.0, 0f32);
-        for run in &self.runs {
+        let places = |run: &Run| {
             let start = probability.grid().offset([run.begin, run.j, run.k]);
-            for &score in &probability.voxels()[start..=start + run.last - run.begin] {
+            start..start + run.last - run.begin + 1
+        };
+        touch(probability.voxels(), self.runs.iter().map(places));
+        for run in &self.runs {
+            for &score in &probability.voxels()[places(run)] {
                 let score = if score.is_finite() { score } else { 0.0 };
                 sum += f64::from(score);
                 max = max.max(score);
@@ -118,9 +160,9 @@ impl Lesion {
         rows
     }
 
-    /// Centres of the first and last voxel of each row, in half voxels.
-    pub(super) fn centre_points(&self) -> Vec<[i32; 3]> {
-        let ends = |row: &Run| [row.begin, row.last].map(|i| half([i, row.j, row.k]));
+    /// The first and the last voxel of each row.
+    pub(super) fn ends(&self) -> Vec<[i32; 3]> {
+        let ends = |row: &Run| [row.begin, row.last].map(|i| [i, row.j, row.k].map(|n| n as i32));
         self.rows().iter().flat_map(ends).collect()
     }
 
@@ -150,7 +192,15 @@ impl Lesion {
     }
 }
 
-/// A voxel's centre in half voxels.
-fn half(index: [usize; 3]) -> [i32; 3] {
-    index.map(|n| 2 * n as i32)
+/// Bytes that come from memory at a time.
+const CACHE_LINE: usize = 64;
+
+/// Reads a voxel of each cache line of pieces of rows, so that the lines come side by side; whoever goes voxel by voxel waits
+/// for each in turn.
+pub(super) fn touch<T: Copy>(voxels: &[T], pieces: impl Iterator<Item = Range<usize>>) {
+    for piece in pieces {
+        for voxel in voxels[piece].chunks(CACHE_LINE / size_of::<T>()) {
+            black_box((voxel[0], voxel[voxel.len() - 1]));
+        }
+    }
 }

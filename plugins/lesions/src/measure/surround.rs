@@ -1,79 +1,82 @@
 //! A lesion against what lies around it.
 
-use super::gather::{Lesion, Run};
-use sdk::{Grid, Image, Labels, Mask};
+use super::gather::{Lesion, Lesions, Run, touch};
+use sdk::{Grid, Image, Mask};
+use std::ops::Range;
 
 /// Mean intensity of the lesion over the mean intensity of its surround, both of finite voxels; `None` where there is no
 /// surround or its mean is not positive.
 pub(super) fn contrast_ratio(
     lesion: &Lesion,
-    labels: &Labels,
+    lesions: &Lesions,
     image: &Image,
     mask: Option<&Mask>,
     surround_mm: f64,
 ) -> Option<f64> {
     let grid = image.grid();
     let (mut inside, mut around) = (Mean::default(), Mean::default());
-    for run in &lesion.runs {
-        let start = grid.offset([run.begin, run.j, run.k]);
-        let voxels = &image.voxels()[start..=start + run.last - run.begin];
-        inside.add(voxels, |counts| counts.fill(1));
-    }
     let [is, js, ks] = grown_box(lesion, grid, surround_mm);
     for (j, k) in ks.flat_map(|k| js.clone().map(move |j| (j, k))) {
-        let row = grid.offset([0, j, k]);
-        let row = row + is.start..row + is.end;
-        around.add(&image.voxels()[row.clone()], |counts| {
-            for (counts, &label) in counts.iter_mut().zip(&labels.voxels()[row.clone()]) {
-                *counts = u8::from(label == 0);
+        if j == js.start {
+            let pieces =
+                || js.clone().map(|j| grid.offset([is.start, j, k])).map(|start| start..start + is.len());
+            touch(image.voxels(), pieces());
+            mask.inspect(|mask| touch(mask.voxels(), pieces()));
+        }
+        let start = grid.offset([0, j, k]);
+        let row = &image.voxels()[start..start + grid.shape[0]];
+        let brain = mask.map(|mask| &mask.voxels()[start..start + grid.shape[0]]);
+        let mut gap = |from: usize, to: usize| match brain {
+            _ if from >= to => {}
+            Some(brain) => around.add_where(&row[from..to], &brain[from..to]),
+            None => around.add(&row[from..to]),
+        };
+        // The surround is what lies between the runs of all lesions.
+        let mut from = is.start;
+        for labelled in lesions.row(j, k) {
+            let Run { begin, last, .. } = labelled.run;
+            if labelled.id == lesion.id {
+                inside.add(&row[begin..=last]);
             }
-            if let Some(mask) = mask {
-                for (counts, &brain) in counts.iter_mut().zip(&mask.voxels()[row.clone()]) {
-                    *counts &= u8::from(brain != 0);
-                }
-            }
-        });
+            gap(from, begin.min(is.end));
+            from = from.max(last + 1);
+        }
+        gap(from, is.end);
     }
     let (inside, around) = (inside.get()?, around.get()?);
     (around > 0.0).then(|| inside / around)
 }
 
-/// Sums that run side by side, so that none waits for the one before: two registers of four f64.
-const LANES: usize = 8;
+/// Sums that run side by side, so that none waits for the one before: a register of four f64.
+const LANES: usize = 4;
 
-/// A mean of finite voxels in the making: voxel `n` of each row goes into sum `n % LANES`, whatever the machine.
+/// A mean of finite voxels in the making: voxel `n` of each piece of a row goes into sum `n % LANES`, whatever the machine.
 #[derive(Default)]
 struct Mean {
     sums: [f64; LANES],
     voxels: [u32; LANES],
-    /// Whether the voxels of the row at hand count.
-    counts: Vec<u8>,
 }
 
 impl Mean {
-    /// Adds the voxels of a row that count: `mark` writes 1 for these and 0 for the others.
-    fn add(&mut self, row: &[f32], mark: impl FnOnce(&mut [u8])) {
-        self.counts.resize(row.len(), 0);
-        mark(&mut self.counts);
-        let (rows, rest) = row.as_chunks::<LANES>();
-        let (counts, rest_counts) = self.counts.as_chunks::<LANES>();
-        // No branch: labels and masks change at random along a row.
-        let value = |voxel: f32, counts: u8| {
-            let counts = (counts != 0) & voxel.is_finite();
-            (if counts { f64::from(voxel) } else { 0.0 }, u32::from(counts))
-        };
-        for (row, counts) in rows.iter().zip(counts) {
-            for lane in 0..LANES {
-                let (voxel, one) = value(row[lane], counts[lane]);
-                self.sums[lane] += voxel;
-                self.voxels[lane] += one;
-            }
+    /// Adds voxels.
+    fn add(&mut self, voxels: &[f32]) {
+        for (n, &voxel) in voxels.iter().enumerate() {
+            self.put(n % LANES, voxel, true);
         }
-        for (lane, (&voxel, &counts)) in rest.iter().zip(rest_counts).enumerate() {
-            let (voxel, one) = value(voxel, counts);
-            self.sums[lane] += voxel;
-            self.voxels[lane] += one;
+    }
+
+    /// Adds the voxels inside a mask.
+    fn add_where(&mut self, voxels: &[f32], mask: &[u8]) {
+        for (n, (&voxel, &inside)) in voxels.iter().zip(mask).enumerate() {
+            self.put(n % LANES, voxel, inside != 0);
         }
+    }
+
+    /// No branch: masks change at random along a row.
+    fn put(&mut self, lane: usize, voxel: f32, counts: bool) {
+        let counts = counts & voxel.is_finite();
+        self.sums[lane] += if counts { f64::from(voxel) } else { 0.0 };
+        self.voxels[lane] += u32::from(counts);
     }
 
     fn get(&self) -> Option<f64> {
@@ -83,7 +86,7 @@ impl Mean {
 }
 
 /// The lesion's box of voxels, grown by `surround_mm` on each side, within the grid.
-fn grown_box(lesion: &Lesion, grid: &Grid, surround_mm: f64) -> [std::ops::Range<usize>; 3] {
+fn grown_box(lesion: &Lesion, grid: &Grid, surround_mm: f64) -> [Range<usize>; 3] {
     let spacing_mm = grid.spacing_mm();
     let span = |axis: usize, low: fn(&Run) -> usize, high: fn(&Run) -> usize| {
         let low = lesion.runs.iter().map(low).min().unwrap_or(0);
