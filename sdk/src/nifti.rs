@@ -15,6 +15,7 @@
 //! Source: R. W. Cox et al., nifti1.h and nifti2.h, nifti.nimh.nih.gov.
 
 mod convert;
+mod deflate;
 mod error;
 mod header;
 mod orientation;
