@@ -33,7 +33,7 @@ fn level() -> Level {
 #[divan::bench(args = [6_000, 30_000, 100_000, 250_000])]
 fn nmi_and_slope(bencher: Bencher<'_, '_>, points: usize) {
     let level = level();
-    let samples = Samples::draw(&level, None, [96.0, 96.0, 75.0], points);
+    let samples = Samples::draw(&level, None, [96.0, 96.0, 75.0], points, &context_with(1));
     let metric = Metric::new(&samples, &level, 64).expect("the affine can be inverted");
     let map = Affine::rigid([0.02, 0.01, 0.03], [1.0, 2.0, 0.5], [96.0, 96.0, 75.0]);
     bencher.counter(ItemsCount::new(points)).bench_local(|| metric.value_and_slope(black_box(&map), None));

@@ -13,7 +13,7 @@
 //! Recognition 32(1), 1999.
 
 use crate::metric::{Measure, Metric};
-use crate::optimise::{Climb, Pace, climb};
+use crate::optimise::{Climb, Curvature, Pace, climb};
 use crate::pose::{Freedom, Pose};
 use crate::pyramid::{Level, Samples, levels};
 use crate::start::{self, Candidate, LEAST_OVERLAP};
@@ -233,8 +233,8 @@ pub fn align(
     ctx.progress(0.3, "searching");
     let [centre, other] = centres;
     let targets = [centre, centres_on_each_other(fixed, moving, centre), other];
-    let (best, steps, runner_up) = pair.coarse(&targets)?;
-    pair.fine(best, steps, runner_up)
+    let approach = pair.coarse(&targets)?;
+    pair.fine(&approach)
 }
 
 fn centres_on_each_other(fixed: &Image, moving: &Image, centre: [f64; 3]) -> [f64; 3] {
@@ -272,14 +272,21 @@ struct Points {
     moving: Option<Samples>,
 }
 
+/// Where search and climbs at 8 and 4 mm led.
+struct Approach {
+    best: Candidate,
+    climb: Climb,
+    runner_up: Option<RunnerUp>,
+}
+
 impl Pair<'_> {
     fn points(&self, level: usize) -> Result<Points, AlignError> {
         let share = if self.options.symmetric { 2 } else { 1 };
         let drawn = DETAILS[level].points / share;
         let draw = |side: Side, mask: Option<&Mask>| {
             let levels = self.levels[side as usize];
-            let samples = Samples::draw(&levels[level], mask, self.centres[side as usize], drawn);
-            let found = samples.points.len();
+            let samples = Samples::draw(&levels[level], mask, self.centres[side as usize], drawn, self.ctx);
+            let found = samples.values.len();
             let limit = FEWEST_POINTS;
             if found < limit {
                 Err(AlignError::MaskTooSmall { side, found, drawn, limit })
@@ -302,8 +309,8 @@ impl Pair<'_> {
         }
     }
 
-    /// Search and climbs at 8 and 4 mm: the best pose, its steps, and the best other one.
-    fn coarse(&self, targets: &[[f64; 3]]) -> Result<(Candidate, usize, Option<RunnerUp>), OperatorError> {
+    /// Search and climbs at 8 and 4 mm.
+    fn coarse(&self, targets: &[[f64; 3]]) -> Result<Approach, OperatorError> {
         let freedom = self.options.freedom;
         let points = self.points(COARSEST)?;
         let metric = self.metric(&points)?;
@@ -313,13 +320,14 @@ impl Pair<'_> {
             return Err(AlignError::NoOverlap { limit_percent: 100.0 * LEAST_OVERLAP }.into());
         }
         let first = if freedom == Freedom::Affine { Freedom::Similarity } else { freedom };
-        let climbs = self.ctx.map(starts.len(), |n| climbed(&metric, &starts[n].pose, first, COARSEST, None));
+        let climbs =
+            self.ctx.map(starts.len(), |n| climbed(&metric, &starts[n].pose, first, COARSEST, None, None));
         self.ctx.check_cancelled()?;
         let ends = start::best(climbs.iter().map(|(candidate, _)| *candidate).collect(), CLIMBED[1]);
 
         let points = self.points(2)?;
         let metric = self.metric(&points)?;
-        let climbs = self.ctx.map(ends.len(), |n| climbed(&metric, &ends[n].pose, freedom, 2, None));
+        let climbs = self.ctx.map(ends.len(), |n| climbed(&metric, &ends[n].pose, freedom, 2, None, None));
         self.ctx.check_cancelled()?;
         let ranked = start::best(climbs.iter().map(|(candidate, _)| *candidate).collect(), 2);
         let best = ranked[0];
@@ -327,45 +335,45 @@ impl Pair<'_> {
             distance_mm: best.pose.distance_mm(&other.pose),
             share: (other.nmi - 1.0) / (best.nmi - 1.0),
         });
-        let steps = climbs.iter().find(|(end, _)| end.nmi == best.nmi).map_or(0, |(_, climb)| climb.steps);
-        Ok((best, steps, runner_up))
+        let (_, climb) =
+            climbs.iter().find(|(end, _)| end.nmi == best.nmi).expect("the best is the end of one climb");
+        Ok(Approach { best, climb: *climb, runner_up })
     }
 
     /// Climbs at 2 and 1 mm.
-    fn fine(
-        &self,
-        best: Candidate,
-        steps: usize,
-        runner_up: Option<RunnerUp>,
-    ) -> Result<Registration, OperatorError> {
+    fn fine(&self, approach: &Approach) -> Result<Registration, OperatorError> {
         let freedom = self.options.freedom;
         self.ctx.progress(0.5, "refining");
         let points = self.points(1)?;
-        let (middle, middle_climb) = climbed(&self.metric(&points)?, &best.pose, freedom, 1, Some(self.ctx));
+        let metric = self.metric(&points)?;
+        let (from, seen) = (&approach.best.pose, approach.climb.curvature.as_ref());
+        let (middle, middle_climb) = climbed(&metric, from, freedom, 1, seen, Some(self.ctx));
         self.ctx.check_cancelled()?;
         self.ctx.progress(0.7, "refining");
         let points = self.points(0)?;
         let metric = self.metric(&points)?;
-        let (end, climb) = climbed(&metric, &middle.pose, freedom, 0, Some(self.ctx));
+        let seen = middle_climb.curvature.as_ref();
+        let (end, climb) = climbed(&metric, &middle.pose, freedom, 0, seen, Some(self.ctx));
         self.ctx.check_cancelled()?;
         let before = metric.value(&Affine::IDENTITY);
         Ok(Registration {
             fixed_to_moving: end.pose,
             before: (before.overlap > 0.0).then_some(before),
             after: metric.value(&end.pose.map()),
-            steps: steps + middle_climb.steps + climb.steps,
+            steps: approach.climb.steps + middle_climb.steps + climb.steps,
             converged: climb.converged,
-            runner_up,
+            runner_up: approach.runner_up,
         })
     }
 }
 
-/// Climbs from a pose at one level.
+/// Climbs from a pose at one level; `curvature` is what the level before saw.
 fn climbed(
     metric: &Metric<'_>,
     from: &Pose,
     freedom: Freedom,
     level: usize,
+    curvature: Option<&Curvature>,
     ctx: Option<&Context>,
 ) -> (Candidate, Climb) {
     let Detail { width_mm, shortest_step_mm, .. } = DETAILS[level];
@@ -375,7 +383,7 @@ fn climbed(
         shortest_step: shortest_step_mm,
         most_steps: MOST_STEPS,
     };
-    let end = climb(&pace, |by| {
+    let end = climb(&pace, curvature, |by| {
         let there = from.moved(by, freedom);
         let (measure, slope) = metric.value_and_slope(&there.map(), ctx);
         let allowed = measure.overlap >= LEAST_OVERLAP && there.is_within_limits();

@@ -11,10 +11,11 @@
 //! 2000.
 
 use crate::histogram::{Entropies, smooth, transposed};
-use crate::lookup::Seen;
+use crate::lookup::{BLOCK, Lane, Shown};
 use crate::pyramid::{Level, Samples};
 use nalgebra::{Matrix3, Vector3};
 use sdk::{Affine, Context};
+use std::sync::Mutex;
 
 /// Points that one part of an evaluation takes. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 8192;
@@ -51,24 +52,28 @@ pub struct Metric<'a> {
     /// Points of the moving image in the fixed one, if the measure is symmetric.
     back: Option<Direction<'a>>,
     bins: usize,
+    /// Memory of chunks that are done with, for the next ones.
+    spare: Mutex<Vec<Hits>>,
 }
 
-/// What became of one point.
-struct Hit {
-    /// Place along both axes of the histogram, in bins: the point's own, and what was seen.
-    bins: [f32; 2],
-    weight: f32,
-    /// Change of the weight with the place, per voxel of the seen image.
-    weight_slope: [f32; 3],
+/// What became of one chunk of points.
+#[derive(Default)]
+struct Hits {
+    /// Joint histogram, seen bin fastest.
+    histogram: Vec<f64>,
+    /// Place along both axes of the histogram, in bins: the points' own, and what was seen.
+    bins: [Vec<f32>; 2],
+    weight: Vec<f32>,
     /// Change of the seen bin with the place, per voxel of the seen image.
-    bin_slope: [f32; 3],
-    sample: u32,
+    bin_slope: [Vec<f32>; 3],
+    /// Points whose weight changes with their place, and by how much per voxel of the seen image.
+    edge: Vec<(usize, [f32; 3])>,
 }
 
 impl<'a> Metric<'a> {
     /// Compares `samples` of the fixed image with `moving` in a histogram of `bins` x `bins`. `None` if an affine is flat.
     pub fn new(samples: &'a Samples, moving: &'a Level, bins: usize) -> Option<Self> {
-        Some(Self { forth: Direction::new(samples, moving)?, back: None, bins })
+        Some(Self { forth: Direction::new(samples, moving)?, back: None, bins, spare: Mutex::default() })
     }
 
     /// The symmetric measure: also compares `samples` of the moving image with `fixed`. `None` if an affine is flat.
@@ -82,7 +87,7 @@ impl<'a> Metric<'a> {
         let counted = |(direction, map): (&Direction<'_>, &Affine)| {
             let mut histogram = vec![0.0; self.bins * self.bins];
             for chunk in 0..direction.chunks() {
-                direction.look_up(map, chunk, self.bins, |hit| add(&mut histogram, self.bins, &hit));
+                direction.look_up(map, chunk, self.bins, |block| block.count(&mut histogram, self.bins));
             }
             histogram
         };
@@ -103,17 +108,20 @@ impl<'a> Metric<'a> {
             .collect();
         let looked = on_threads(ctx, parts.len(), |n| {
             let (way, chunk) = parts[n];
-            self.direction(way).hits(&maps[way], chunk, self.bins)
+            let mut hits = self.spare.lock().expect("nothing panics with it").pop().unwrap_or_default();
+            self.direction(way).hits(&maps[way], chunk, self.bins, &mut hits);
+            hits
         });
         let mut histograms: Vec<_> = maps.iter().map(|_| vec![0.0; self.bins * self.bins]).collect();
-        for ((way, _), (part, _)) in parts.iter().zip(&looked) {
-            histograms[*way].iter_mut().zip(part).for_each(|(sum, count)| *sum += count);
+        for ((way, _), hits) in parts.iter().zip(&looked) {
+            histograms[*way].iter_mut().zip(&hits.histogram).for_each(|(sum, count)| *sum += count);
         }
         let (measure, tables) = self.measure(fixed_to_moving, histograms);
         let sums = on_threads(ctx, parts.len(), |n| {
-            let way = parts[n].0;
-            self.direction(way).slope_of(&looked[n].1, &tables[way], self.bins)
+            let (way, chunk) = parts[n];
+            self.direction(way).slope_of(&looked[n], chunk, &tables[way], self.bins)
         });
+        self.spare.lock().expect("nothing panics with it").extend(looked);
         let mut slope = none;
         for (way, inverse) in maps.iter().enumerate() {
             let own = parts.iter().zip(&sums).filter(|((of, _), _)| *of == way).map(|(_, sum)| sum);
@@ -195,22 +203,71 @@ fn on_threads<R: Send>(ctx: Option<&Context>, count: usize, part: impl Fn(usize)
     }
 }
 
-/// Lower bins and fractions of a hit along both axes.
+/// Lower bin of a pair of places in bins, and how far each is above its own.
 #[inline]
-fn taps(hit: &Hit, bins: usize) -> (usize, [f32; 2]) {
-    let top = bins - 2;
-    let [own, seen] = hit.bins.map(|bin| (bin as usize).min(top));
-    (own * bins + seen, [hit.bins[0] - own as f32, hit.bins[1] - seen as f32])
+fn taps(places: [f32; 2], bins: usize) -> (usize, [f32; 2]) {
+    let [own, seen] = places.map(|place| (place as usize).min(bins - 2));
+    (own * bins + seen, [places[0] - own as f32, places[1] - seen as f32])
 }
 
-#[inline]
-fn add(histogram: &mut [f64], bins: usize, hit: &Hit) {
-    let (at, [own, seen]) = taps(hit, bins);
-    let (low, high) = (hit.weight * (1.0 - own), hit.weight * own);
-    histogram[at] += f64::from(low * (1.0 - seen));
-    histogram[at + 1] += f64::from(low * seen);
-    histogram[at + bins] += f64::from(high * (1.0 - seen));
-    histogram[at + bins + 1] += f64::from(high * seen);
+/// What became of a block of points.
+struct Block {
+    /// Which ones; lanes beyond them mean nothing.
+    points: std::ops::Range<usize>,
+    bins: [Lane; 2],
+    bin_slope: [Lane; 3],
+    shown: Shown,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        let zero = [0.0; BLOCK];
+        Self { points: 0..0, bins: [zero; 2], bin_slope: [zero; 3], shown: Shown::default() }
+    }
+}
+
+impl Block {
+    /// Adds the points to a histogram.
+    fn count(&self, histogram: &mut [f64], bins: usize) {
+        for n in 0..self.points.len() {
+            let weight = self.shown.weight[n];
+            if weight == 0.0 {
+                continue;
+            }
+            let (at, [own, seen]) = taps([self.bins[0][n], self.bins[1][n]], bins);
+            let (low, high) = (weight * (1.0 - own), weight * own);
+            histogram[at] += f64::from(low * (1.0 - seen));
+            histogram[at + 1] += f64::from(low * seen);
+            histogram[at + bins] += f64::from(high * (1.0 - seen));
+            histogram[at + bins + 1] += f64::from(high * seen);
+        }
+    }
+}
+
+impl Hits {
+    /// Forgets all, and gets ready for a histogram of `bins` x `bins`.
+    fn clear(&mut self, bins: usize) {
+        self.histogram.clear();
+        self.histogram.resize(bins * bins, 0.0);
+        self.bins.iter_mut().chain(&mut self.bin_slope).for_each(Vec::clear);
+        self.weight.clear();
+        self.edge.clear();
+    }
+
+    /// Takes a block of a chunk up.
+    fn push(&mut self, block: &Block) {
+        let len = block.points.len();
+        let before = self.weight.len();
+        let kept =
+            self.bins.iter_mut().zip(&block.bins).chain(self.bin_slope.iter_mut().zip(&block.bin_slope));
+        kept.for_each(|(all, lane)| all.extend_from_slice(&lane[..len]));
+        self.weight.extend_from_slice(&block.shown.weight[..len]);
+        if block.shown.is_edge {
+            let slopes =
+                (0..len).map(|n| (before + n, block.shown.weight_slope.each_ref().map(|along| along[n])));
+            self.edge.extend(slopes.filter(|(_, slope)| *slope != [0.0; 3]));
+        }
+    }
 }
 
 impl<'a> Direction<'a> {
@@ -219,72 +276,89 @@ impl<'a> Direction<'a> {
     }
 
     fn chunks(&self) -> usize {
-        self.samples.points.len().div_ceil(CHUNK)
+        self.samples.values.len().div_ceil(CHUNK)
     }
 
     /// What `weight` points share, as a share of the smaller image; `determinant` is the fixed-to-moving map's.
     fn overlap(&self, weight: f64, determinant: f64, inverse: bool) -> f64 {
-        let own_mm3 = self.samples.cell_mm3 * self.samples.points.len() as f64;
+        let own_mm3 = self.samples.cell_mm3 * self.samples.values.len() as f64;
         let growth = if inverse { 1.0 / determinant } else { determinant };
         let smaller_mm3 = own_mm3.min(self.seen.volume_mm3 / growth);
         (weight * self.samples.cell_mm3 / smaller_mm3).min(1.0)
     }
 
-    /// Looks up one chunk of points and hands on what became of each that hits.
-    #[inline]
-    fn look_up(&self, map: &Affine, chunk: usize, bins: usize, mut each: impl FnMut(Hit)) {
+    /// Looks up one chunk of points and hands on what became of them, block by block.
+    fn look_up(&self, map: &Affine, chunk: usize, bins: usize, mut each: impl FnMut(&Block)) {
         let to_voxel = self.world_to_voxel.after(map);
         let linear = to_voxel.linear().cast::<f32>();
         let offset = Vector3::from(to_voxel.point(self.samples.centre)).cast::<f32>();
         let [low, high] = self.seen.range;
         let last = (bins - 1) as f32;
         let scale = last / (high - low);
-        let first = chunk * CHUNK;
-        let points = &self.samples.points[first..self.samples.points.len().min(first + CHUNK)];
-        let (voxels, shape) = (self.seen.image.voxels(), self.seen.image.grid().shape);
-        let mask = self.seen.mask.as_ref().map(sdk::Image::voxels);
-        for (n, point) in (first..).zip(points) {
-            let place: [f32; 3] = (linear * Vector3::from(*point) + offset).into();
-            let Some(mut seen) = Seen::at(voxels, shape, place) else { continue };
-            if let Some(mask) = mask {
-                let Some(inside) = seen.within(mask, shape, place) else { continue };
-                seen = inside;
+        let end = self.samples.values.len().min((chunk + 1) * CHUNK);
+        let mut places = [[0.0; BLOCK]; 3];
+        let mut block = Block::default();
+        for first in (chunk * CHUNK..end).step_by(BLOCK) {
+            block.points = first..end.min(first + BLOCK);
+            let of = |axis: usize| &self.samples.points[axis][block.points.clone()];
+            let (x, y, z) = (of(0), of(1), of(2));
+            for (axis, place) in places.iter_mut().enumerate() {
+                let [by_x, by_y, by_z] = [0, 1, 2].map(|n| linear[(axis, n)]);
+                for (place, ((x, y), z)) in place.iter_mut().zip(x.iter().zip(y).zip(z)) {
+                    *place = by_x * x + by_y * y + by_z * z + offset[axis];
+                }
             }
-            let bin = (seen.value - low) * scale;
-            let bin_slope = if bin > 0.0 && bin < last { seen.slope.map(|s| s * scale) } else { [0.0; 3] };
-            let bins = [self.samples.values[n] * last, bin.clamp(0.0, last)];
-            let (weight, weight_slope) = (seen.weight, seen.weight_slope);
-            each(Hit { bins, weight, weight_slope, bin_slope, sample: n as u32 });
+            block.shown.look_up(&self.seen.image, self.seen.mask.as_ref(), &places);
+            let values = &self.samples.values[block.points.clone()];
+            block.bins[0].iter_mut().zip(values).for_each(|(bin, share)| *bin = share * last);
+            for n in 0..BLOCK {
+                let bin = (block.shown.value[n] - low) * scale;
+                // Beyond the histogram's range nothing changes.
+                let scale = if bin > 0.0 && bin < last { scale } else { 0.0 };
+                block.bins[1][n] = bin.max(0.0).min(last);
+                for axis in 0..3 {
+                    block.bin_slope[axis][n] = block.shown.slope[axis][n] * scale;
+                }
+            }
+            each(&block);
         }
     }
 
-    /// The joint histogram of one chunk (seen bin fastest) and what became of its points.
-    fn hits(&self, map: &Affine, chunk: usize, bins: usize) -> (Vec<f64>, Vec<Hit>) {
-        let mut histogram = vec![0.0; bins * bins];
-        let mut hits = Vec::with_capacity(CHUNK.min(self.samples.points.len() - chunk * CHUNK));
-        self.look_up(map, chunk, bins, |hit| {
-            add(&mut histogram, bins, &hit);
-            hits.push(hit);
+    /// Looks up one chunk and keeps what became of it.
+    fn hits(&self, map: &Affine, chunk: usize, bins: usize, hits: &mut Hits) {
+        hits.clear(bins);
+        self.look_up(map, chunk, bins, |block| {
+            block.count(&mut hits.histogram, bins);
+            hits.push(block);
         });
-        (histogram, hits)
     }
 
     /// Sums the slope over the hits of one chunk, per voxel of the seen image.
-    fn slope_of(&self, hits: &[Hit], table: &[f64], bins: usize) -> Slope {
+    fn slope_of(&self, hits: &Hits, chunk: usize, table: &[f64], bins: usize) -> Slope {
         let (mut force, mut moment) = (Vector3::zeros(), Matrix3::zeros());
-        for hit in hits {
-            let (at, [own, seen]) = taps(hit, bins);
-            let (own, seen) = (f64::from(own), f64::from(seen));
-            let low = (1.0 - own) * table[at] + own * table[at + bins];
-            let high = (1.0 - own) * table[at + 1] + own * table[at + bins + 1];
-            let by_weight = (1.0 - seen) * low + seen * high;
-            let by_bin = f64::from(hit.weight) * (high - low);
-            let pull = Vector3::from(std::array::from_fn::<f64, 3, _>(|axis| {
-                by_bin * f64::from(hit.bin_slope[axis]) + by_weight * f64::from(hit.weight_slope[axis])
-            }));
-            let point = Vector3::from(self.samples.points[hit.sample as usize]).cast::<f64>();
+        let [x, y, z] = [0, 1, 2].map(|axis| &self.samples.points[axis][chunk * CHUNK..]);
+        let mut pull_at = |n: usize, pull: Vector3<f64>| {
+            let point = Vector3::new(x[n], y[n], z[n]).cast::<f64>();
             force += pull;
             moment += pull * point.transpose();
+        };
+        // By the seen bin, then by the weight: each a blend of the table's four entries.
+        let entries = |n: usize| {
+            let (at, [own, seen]) = taps([hits.bins[0][n], hits.bins[1][n]], bins);
+            let own = f64::from(own);
+            let low = (1.0 - own) * table[at] + own * table[at + bins];
+            let high = (1.0 - own) * table[at + 1] + own * table[at + bins + 1];
+            (low, high, f64::from(seen))
+        };
+        for n in 0..hits.weight.len() {
+            let (low, high, _) = entries(n);
+            let by_bin = f64::from(hits.weight[n]) * (high - low);
+            pull_at(n, Vector3::from_fn(|axis, _| by_bin * f64::from(hits.bin_slope[axis][n])));
+        }
+        for (n, weight_slope) in &hits.edge {
+            let (low, high, seen) = entries(*n);
+            let by_weight = (1.0 - seen) * low + seen * high;
+            pull_at(*n, Vector3::from(weight_slope.map(|slope| by_weight * f64::from(slope))));
         }
         Slope { force, moment }
     }

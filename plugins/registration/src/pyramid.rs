@@ -4,7 +4,7 @@
 //! axis is smoothed to that width unless its voxels are wider already, and then thinned to match.
 
 use crate::align::{AlignError, Side};
-use crate::lookup::Seen;
+use crate::lookup::{BLOCK, Lane, Shown};
 use crate::thin::thin;
 use sdk::imaging::resample::{self, Interpolation};
 use sdk::{Context, Grid, Image, Mask, OperatorError};
@@ -174,8 +174,8 @@ impl Level {
 pub struct Samples {
     /// World place that `points` count from, mm.
     pub centre: [f64; 3],
-    /// World place less `centre`, mm.
-    pub points: Vec<[f32; 3]>,
+    /// World places less `centre`, mm: all x, all y, all z.
+    pub points: [Vec<f32>; 3],
     /// Intensity as a share of the level's range, 0..=1.
     pub values: Vec<f32>,
     /// Volume that each point stands for, mm3.
@@ -187,7 +187,7 @@ impl Samples {
     ///
     /// The place within a cell is random (from the cell's number alone): points on the voxel lattice would make the metric
     /// jump where the two lattices fall together.
-    pub fn draw(level: &Level, mask: Option<&Mask>, centre: [f64; 3], count: usize) -> Self {
+    pub fn draw(level: &Level, mask: Option<&Mask>, centre: [f64; 3], count: usize, ctx: &Context) -> Self {
         let grid = level.image.grid();
         let spacing = grid.spacing_mm();
         let (low, high) = mask.and_then(|mask| mask_box(mask, grid)).unwrap_or_else(|| whole(grid));
@@ -196,37 +196,59 @@ impl Samples {
         let cells = extent.map(|mm| (mm / cell).round().max(1.0) as usize);
         let number = cells.iter().product::<usize>();
         let world_to_mask = mask.and_then(|mask| Some((mask, mask.grid().world_to_voxel()?)));
-        let mut samples = Self {
-            centre,
-            points: Vec::with_capacity(number),
-            values: Vec::with_capacity(number),
-            cell_mm3: extent.iter().product::<f64>() / number as f64,
-        };
-        for n in 0..number {
+        let place = |n: usize| {
             let index = [n % cells[0], n / cells[0] % cells[1], n / (cells[0] * cells[1])];
-            let place = std::array::from_fn(|axis| {
+            std::array::from_fn(|axis| {
                 let share = (index[axis] as f64 + random(3 * n + axis)) / cells[axis] as f64;
                 low[axis] + share * (high[axis] - low[axis])
-            });
-            let world = grid.voxel_to_world.point(place);
-            if world_to_mask.as_ref().is_none_or(|(mask, map)| is_inside(mask, map.point(world))) {
-                samples.points.push(std::array::from_fn(|a| (world[a] - centre[a]) as f32));
-                samples.values.push(level.share_at(place));
+            })
+        };
+        // Layers of the lattice are drawn on their own, and joined in order.
+        let layer = cells[0] * cells[1];
+        let layers = ctx.map(cells[2], |k| {
+            let mut samples =
+                Self { centre, points: [vec![], vec![], vec![]], values: vec![], cell_mm3: 0.0 };
+            let mut places = Vec::with_capacity(layer);
+            for place in (k * layer..(k + 1) * layer).map(place) {
+                let world = grid.voxel_to_world.point(place);
+                if world_to_mask.as_ref().is_none_or(|(mask, map)| is_inside(mask, map.point(world))) {
+                    places.push(place);
+                    samples
+                        .points
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(a, x)| x.push((world[a] - centre[a]) as f32));
+                }
             }
+            samples.values = places.chunks(BLOCK).flat_map(|places| level.shares_at(places)).collect();
+            samples
+        });
+        let joined = |of: fn(&Self) -> &Vec<f32>| layers.iter().flat_map(of).copied().collect();
+        Self {
+            centre,
+            points: [joined(|s| &s.points[0]), joined(|s| &s.points[1]), joined(|s| &s.points[2])],
+            values: joined(|s| &s.values),
+            cell_mm3: extent.iter().product::<f64>() / number as f64,
         }
-        samples
     }
 }
 
 impl Level {
-    /// Intensity at a place in voxels within the outermost centres, as a share of the range.
-    fn share_at(&self, place: [f64; 3]) -> f32 {
-        let (grid, voxels) = (self.image.grid(), self.image.voxels());
-        let last = grid.shape.map(|n| (n - 1) as f32);
-        let held = std::array::from_fn(|axis| (place[axis] as f32).clamp(0.0, last[axis]));
+    /// Intensities at up to [`BLOCK`] places in voxels within the outermost centres, as shares of the range.
+    fn shares_at(&self, places: &[[f64; 3]]) -> Vec<f32> {
+        let mut along: [Lane; 3] = [[0.0; BLOCK]; 3];
+        for (n, place) in places.iter().enumerate() {
+            for axis in 0..3 {
+                along[axis][n] = place[axis] as f32;
+            }
+        }
         let [low, high] = self.range;
-        let seen = Seen::at(voxels, grid.shape, held).map_or(low, |seen| seen.value);
-        ((seen - low) / (high - low)).clamp(0.0, 1.0)
+        let mut shown = Shown::default();
+        shown.look_up(&self.image, None, &along);
+        shown.value[..places.len()]
+            .iter()
+            .map(|value| ((value - low) / (high - low)).clamp(0.0, 1.0))
+            .collect()
     }
 }
 

@@ -22,7 +22,8 @@ fn pattern(p: [f64; 3]) -> f64 {
 /// Every voxel of a level as a point.
 fn voxels_of(level: &Level) -> Samples {
     let grid = level.image.grid();
-    let points = (0..grid.len()).map(|n| grid.world(grid.index(n)).map(|x| x as f32)).collect();
+    let along = |axis: usize| (0..grid.len()).map(|n| grid.world(grid.index(n))[axis] as f32).collect();
+    let points = [along(0), along(1), along(2)];
     let values = level.image.voxels().to_vec();
     Samples { centre: [0.0; 3], points, values, cell_mm3: grid.voxel_volume_mm3() }
 }
@@ -66,8 +67,8 @@ proptest! {
         if with_masks {
             (fixed, moving) = (masked(&fixed, CENTRES[0]), masked(&moving, CENTRES[1]));
         }
-        let samples = Samples::draw(&fixed, None, CENTRES[0], 40_000);
-        let back = Samples::draw(&moving, None, CENTRES[1], 40_000);
+        let samples = Samples::draw(&fixed, None, CENTRES[0], 40_000, &context());
+        let back = Samples::draw(&moving, None, CENTRES[1], 40_000, &context());
         let metric = Metric::new(&samples, &moving, BINS).unwrap();
         let metric = if symmetric { metric.and_back(&back, &fixed).unwrap() } else { metric };
         let rotation = Rotation3::from_euler_angles(angles[0], angles[1], angles[2]).into_inner();
@@ -92,8 +93,10 @@ proptest! {
 #[test]
 fn the_symmetric_measure_knows_no_first_image() {
     let (fixed, moving) = (fixed(), moving());
-    let (of_fixed, of_moving) =
-        (Samples::draw(&fixed, None, CENTRES[0], 8_000), Samples::draw(&moving, None, CENTRES[1], 8_000));
+    let (of_fixed, of_moving) = (
+        Samples::draw(&fixed, None, CENTRES[0], 8_000, &context()),
+        Samples::draw(&moving, None, CENTRES[1], 8_000, &context()),
+    );
     let map = Affine::from_rows([[1.1, 0.1, 0.0, 2.0], [-0.1, 0.9, 0.05, -1.0], [0.0, 0.0, 1.05, 0.5]]);
     let forth = Metric::new(&of_fixed, &moving, BINS).unwrap().and_back(&of_moving, &fixed).unwrap();
     let back = Metric::new(&of_moving, &fixed, BINS).unwrap().and_back(&of_fixed, &moving).unwrap();
@@ -127,7 +130,7 @@ fn a_mask_hides_what_lies_outside() {
     assert_ne!(voxels, moving.image.voxels());
     let other = Image::new(*moving.image.grid(), voxels).unwrap();
     let other = Level::new(other, moving.range, moving.mask.clone());
-    let samples = Samples::draw(&fixed, None, CENTRES[0], 8_000);
+    let samples = Samples::draw(&fixed, None, CENTRES[0], 8_000, &context());
     let nmi = |level: &Level| Metric::new(&samples, level, BINS).unwrap().value(&Affine::IDENTITY).nmi;
     assert_eq!(nmi(&moving).to_bits(), nmi(&other).to_bits());
 }
@@ -147,7 +150,7 @@ fn far_away_nothing_overlaps() {
 fn the_number_of_threads_changes_no_bit() {
     let image = level(Grid::axis_aligned([40, 30, 20], [1.0; 3]), pattern);
     let samples = voxels_of(&image);
-    assert!(samples.points.len() > 2 * CHUNK, "more than one part");
+    assert!(samples.values.len() > 2 * CHUNK, "more than one part");
     let metric = Metric::new(&samples, &image, BINS).unwrap().and_back(&samples, &image).unwrap();
     let map = Affine::rigid([0.1, 0.0, 0.05], [1.0, 2.0, 0.5], [0.0; 3]);
     let (alone, slope_alone) = metric.value_and_slope(&map, None);
