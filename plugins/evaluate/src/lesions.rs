@@ -365,6 +365,16 @@ mod tests {
         assert_eq!((figures.fp, figures.fp_strict), (0, 1));
     }
 
+    proptest::proptest! {
+        /// Why the paper's means of Dice, precision and recall cannot all be those of the foreground.
+        #[test]
+        fn dice_never_exceeds_the_mean_of_precision_and_recall(tp in 1u64..999, fp in 0u64..999, fn_ in 0u64..999) {
+            let voxels = VoxelFigures { tp, fp, fn_, tn: 9 };
+            let mean = f64::midpoint(voxels.precision().unwrap(), voxels.recall().unwrap());
+            proptest::prop_assert!(voxels.dice() <= mean + 1e-15);
+        }
+    }
+
     #[test]
     fn nothing_against_nothing_is_a_dice_of_one() {
         let nothing = VoxelFigures::at(0.5, &row(&[0.0; 4], vec![]), Whose::Model);

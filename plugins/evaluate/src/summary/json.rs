@@ -17,7 +17,7 @@ pub const PAPER_NOTES: [&str; 4] = [
     "The paper's sensitivity and specificity of 94 % and 97 % are those of Youden's threshold, yet at its threshold of 0.93 the \
      recall of voxels is 53 %: 0.93 is not Youden's threshold. The criterion is an option here.",
     "A p of \".026\" in the paper's Table 3B is 0.26. Its Tables 4A and 4B are reproduced by the normal approximation with \
-     continuity correction and without ties, 17 patients against 17.",
+     continuity correction and without ties, 17 patients against 17; its Table 4C has ties, and is tie-corrected.",
     "The paper's AUC of 0.79 to 1.00 includes one outlier; its 856 lesions in 51 patients mean about 42 lesions in each patient \
      with more than ten.",
 ];
