@@ -49,6 +49,18 @@ const fn below(limit: usize, random: u64) -> usize {
     ((random as u128 * limit as u128) >> 64) as usize
 }
 
+/// Mean of the values that exist of the patients drawn.
+fn mean_of(values: &[Option<f64>], drawn: &[usize]) -> Option<f64> {
+    let drawn = drawn.iter().filter_map(|&patient| values[patient]);
+    let (sum, n) = drawn.fold((0.0, 0u32), |(sum, n), value| (sum + value, n + 1));
+    (n > 0).then(|| sum / f64::from(n))
+}
+
+/// Between which 95 % of the figures lie.
+fn ends(mut figures: Vec<f64>) -> Option<[f64; 2]> {
+    (!figures.is_empty()).then(|| [percentile(&mut figures, TAIL), percentile(&mut figures, 1.0 - TAIL)])
+}
+
 /// How patients are resampled.
 #[derive(Clone, Copy, Debug)]
 pub struct Bootstrap {
@@ -62,33 +74,54 @@ impl Bootstrap {
     /// 95 % interval of the mean, by percentiles over resamplings of the patients, those without a value among them; none
     /// with fewer than two values.
     pub fn interval(&self, values: &[Option<f64>]) -> Option<[f64; 2]> {
-        self.interval_of(values.len(), |patients| {
-            let drawn = patients.iter().filter_map(|&patient| values[patient]);
-            let (sum, n) = drawn.fold((0.0, 0u32), |(sum, n), value| (sum + value, n + 1));
-            (n > 0).then(|| sum / f64::from(n))
-        })
-        .filter(|_| values.iter().flatten().count() > 1)
+        self.interval_of(values.len(), |drawn| mean_of(values, drawn))
+            .filter(|_| values.iter().flatten().count() > 1)
     }
 
     /// 95 % interval of any figure of so many patients; resamplings without the figure are left out.
     ///
     /// * `figure`: of the patients drawn, by index, in the order drawn.
     pub fn interval_of(&self, patients: usize, figure: impl Fn(&[usize]) -> Option<f64>) -> Option<[f64; 2]> {
-        if patients == 0 {
+        ends(self.figures(patients, |_, drawn| figure(drawn)))
+    }
+
+    /// 95 % interval of a mean that also depends on something else that was estimated (a threshold): resampling `n` takes the values
+    /// of the `n % len`th of some equally likely states of it. None with fewer than two patients with a value, or without a state.
+    ///
+    /// * `values`: of each state, of each patient, the same patients in each.
+    pub fn interval_over(&self, values: &[Vec<Option<f64>>]) -> Option<[f64; 2]> {
+        let patients = values.first()?.len();
+        let exist = |patient: &usize| values.iter().any(|state| state[*patient].is_some());
+        if (0..patients).filter(exist).count() < 2 {
             return None;
         }
+        ends(self.figures(patients, |replicate, drawn| mean_of(&values[replicate % values.len()], drawn)))
+    }
+
+    /// So many equally likely values of a mean over patients: the middles of as many equal parts of its bootstrap distribution,
+    /// in ascending order; none with fewer than two values.
+    pub fn quantiles(&self, values: &[Option<f64>], count: usize) -> Vec<f64> {
+        if values.iter().flatten().count() < 2 {
+            return Vec::new();
+        }
+        let mut means = self.figures(values.len(), |_, drawn| mean_of(values, drawn));
+        if means.is_empty() {
+            return means;
+        }
+        (0..count).map(|n| percentile(&mut means, (n as f64 + 0.5) / count as f64)).collect()
+    }
+
+    /// A figure of each resampling; those without it are left out.
+    fn figures(&self, patients: usize, figure: impl Fn(usize, &[usize]) -> Option<f64>) -> Vec<f64> {
         let mut drawn = vec![0; patients];
         let mut figures = Vec::with_capacity(self.replicates as usize);
         for replicate in 0..u64::from(self.replicates) {
             for (n, patient) in drawn.iter_mut().enumerate() {
                 *patient = below(patients, random(self.seed, replicate * patients as u64 + n as u64));
             }
-            figures.extend(figure(&drawn));
+            figures.extend(figure(replicate as usize, &drawn));
         }
-        if figures.is_empty() {
-            return None;
-        }
-        Some([percentile(&mut figures, TAIL), percentile(&mut figures, 1.0 - TAIL)])
+        figures
     }
 
     /// Two-sided p of paired differences by changes of sign: all of them up to 16 pairs, 10,000 random ones above. None
@@ -141,6 +174,29 @@ mod tests {
         assert_eq!(BOOTSTRAP.interval(&values), Some([low, high]));
         assert_eq!(BOOTSTRAP.interval(&[Some(1.0)]), None);
         assert_eq!(Bootstrap { replicates: 0, seed: 1 }.interval(&values), None);
+    }
+
+    #[test]
+    fn an_interval_over_states_that_agree_is_that_of_the_values_and_wider_where_they_do_not() {
+        let values: Vec<Option<f64>> = (0..40).map(|n| Some(f64::from(n % 7))).collect();
+        let plain = BOOTSTRAP.interval(&values).unwrap();
+        assert_eq!(BOOTSTRAP.interval_over(&[values.clone(), values.clone()]), Some(plain));
+        let moved = |by: f64| values.iter().map(|value| value.map(|v| v + by)).collect::<Vec<_>>();
+        let [low, high] = BOOTSTRAP.interval_over(&[moved(-1.0), moved(0.0), moved(1.0)]).unwrap();
+        assert!(low < plain[0] - 0.5 && high > plain[1] + 0.5, "{low} {high} {plain:?}");
+        assert_eq!(BOOTSTRAP.interval_over(&[]), None);
+        assert_eq!(BOOTSTRAP.interval_over(&[vec![Some(1.0), None]]), None);
+    }
+
+    #[test]
+    fn quantiles_are_the_middles_of_equal_parts_of_the_bootstrap_means() {
+        let values: Vec<Option<f64>> = (0..100).map(|n| Some(f64::from(n))).collect();
+        let found = BOOTSTRAP.quantiles(&values, 20);
+        assert!(found.len() == 20 && found.is_sorted());
+        let standard_error = mean(&values).sd.unwrap() / 10.0;
+        // The outermost twentieths begin 1.96 standard errors from the mean; 2000 resamplings tell a tenth of one.
+        assert!((found[19] - 49.5 - 1.96 * standard_error).abs() < 0.3 * standard_error, "{found:?}");
+        assert_eq!(BOOTSTRAP.quantiles(&[Some(1.0), None], 20), Vec::<f64>::new());
     }
 
     #[test]

@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The threshold where neither development cases nor settings give one.
 const DEFAULT_THRESHOLD: f64 = 0.5;
+/// Equally likely thresholds at which test cases are scored for the intervals that hold its uncertainty: their ends lie between the
+/// fortieths of its distribution at either end.
+const DRAWS: usize = 20;
 /// Columns of a cohort's table that are no property of a patient.
 const NOT_STRATA: [&str; 9] =
     ["id", "split", "date", "acq_time", "session_date", "seed", "options", "participant_id", "session"];
@@ -120,6 +123,8 @@ pub struct Patient {
     pub at: Option<AtThreshold>,
     /// The second model at its own threshold.
     pub other_at: Option<AtThreshold>,
+    /// At each of the cohort's `draws`, without BraTS-METS; empty for other than test cases with scores.
+    pub along: Vec<AtThreshold>,
 }
 
 /// Thresholds by criterion: means over the development patients; none where no patient has an optimum.
@@ -148,6 +153,9 @@ pub struct Cohort {
     pub threshold: f64,
     /// 95 % interval of the chosen criterion's threshold over the development patients.
     pub threshold_interval: Option<[f64; 2]>,
+    /// Equally likely thresholds, ascending, from resampled development patients; empty if the threshold is fixed, or there is
+    /// one patient.
+    pub draws: Vec<f64>,
     /// Thresholds of the second model, and the one used; none without one.
     pub other: Option<(Thresholds, f64)>,
 }
@@ -167,7 +175,7 @@ impl Cohort {
         }
         let roc = |patient: &Patient| Some(patient.scored.as_ref()?.model.roc);
         let thresholds = thresholds(&patients, roc);
-        let threshold_interval = interval(&patients, &settings);
+        let (threshold_interval, draws) = uncertainty(&patients, &settings);
         let other_roc = |patient: &Patient| Some(patient.scored.as_ref()?.other.as_ref()?.roc);
         let other = patients.iter().any(|patient| other_roc(patient).is_some()).then(|| {
             let of_other = self::thresholds(&patients, other_roc);
@@ -175,7 +183,7 @@ impl Cohort {
         });
         let threshold = chosen(&thresholds, &settings);
         let mut cohort =
-            Self { options, settings, patients, thresholds, threshold, threshold_interval, other };
+            Self { options, settings, patients, thresholds, threshold, threshold_interval, draws, other };
         cohort.score_tests(cases, ctx)?;
         Ok(cohort)
     }
@@ -196,6 +204,15 @@ impl Cohort {
             patient.at = Some(at(threshold, Whose::Model)?);
             if let (Some(threshold), Some(_)) = (other, &scored.other) {
                 patient.other_at = Some(at(threshold, Whose::Other)?);
+            }
+            for (n, &draw) in self.draws.iter().enumerate() {
+                ctx.check_cancelled()?;
+                let before = patient.along.last().filter(|_| n > 0 && self.draws[n - 1] == draw);
+                let at = match before {
+                    Some(&before) => before,
+                    None => at_threshold(draw, Whose::Model, &evidence, scored, false, ctx)?,
+                };
+                patient.along.push(at);
             }
         }
         Ok(())
@@ -280,7 +297,17 @@ fn read(cases: &dyn Cases, ctx: &Context) -> Result<(Vec<Patient>, Option<String
             read.lesions.iter_mut().for_each(|lesion| lesion.case.clone_from(&id));
             scored = Some(read);
         }
-        patients.push(Patient { index, id, entry, split, scored, failure, at: None, other_at: None });
+        patients.push(Patient {
+            index,
+            id,
+            entry,
+            split,
+            scored,
+            failure,
+            at: None,
+            other_at: None,
+            along: Vec::new(),
+        });
     }
     Ok((patients, manifest))
 }
@@ -326,8 +353,9 @@ fn chosen(thresholds: &Thresholds, settings: &Summary) -> f64 {
     settings.threshold.or(of_criterion).unwrap_or(DEFAULT_THRESHOLD)
 }
 
-/// 95 % interval of the chosen criterion's mean threshold; none if the threshold is fixed.
-fn interval(patients: &[Patient], settings: &Summary) -> Option<[f64; 2]> {
+/// 95 % interval of the chosen criterion's mean threshold over resampled development patients, and equally likely values of it;
+/// neither if the threshold is fixed.
+fn uncertainty(patients: &[Patient], settings: &Summary) -> (Option<[f64; 2]>, Vec<f64>) {
     let optimum = |patient: &Patient| {
         let roc = patient.scored.as_ref()?.model.roc;
         match settings.criterion {
@@ -336,9 +364,12 @@ fn interval(patients: &[Patient], settings: &Summary) -> Option<[f64; 2]> {
             Criterion::Corner => roc.corner_threshold,
         }
     };
+    if settings.threshold.is_some() {
+        return (None, Vec::new());
+    }
     let dev: Vec<Option<f64>> = patients.iter().filter(|p| p.split == Split::Dev).map(optimum).collect();
     let bootstrap = Bootstrap { replicates: settings.bootstrap, seed: settings.seed };
-    settings.threshold.is_none().then(|| bootstrap.interval(&dev)).flatten()
+    (bootstrap.interval(&dev), bootstrap.quantiles(&dev, DRAWS))
 }
 
 fn at_threshold(

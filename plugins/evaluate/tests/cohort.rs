@@ -383,6 +383,46 @@ fn a_cohort_tells_of_failed_cases_strata_a_second_model_and_a_second_reader() {
     assert_eq!(made.documents("figures").unwrap().len(), 6);
 }
 
+/// The cohort of [`group`] with more development cases: their thresholds differ, and so do the figures of the tests.
+#[test]
+fn intervals_of_test_figures_hold_the_uncertainty_of_the_threshold() {
+    let of = |settings: &Json| {
+        let mut group = TestGroup::new();
+        for n in 0..12u64 {
+            let (truth, scores, mask) = volumes(50 + n, 6, Oddity::Nothing);
+            // Development cases whose scores are lower by a factor have lower optima.
+            let factor = if n < 4 { 0.4 + 0.2 * n as f32 } else { 0.5 };
+            let scores = scores.voxels().iter().map(|score| score * factor).collect::<Vec<_>>();
+            let scores = Probability::new(*truth.grid(), scores).unwrap();
+            let case = Inputs::new().with("truth", truth).with("probability", scores).with("mask", mask);
+            let made = sdk::testing::run::<Score>(json!({}), &case).unwrap();
+            let mut entry = CaseEntry::of(&format!("sub-{n:02}"));
+            entry.columns.insert("split".to_owned(), if n < 4 { "dev" } else { "test" }.to_owned());
+            let kept = ["scores", "evidence"].map(|port| (port, made.document(port).unwrap()));
+            group = group.entry(
+                entry,
+                kept.into_iter().fold(Inputs::new(), |all, (port, value)| all.with(port, value)),
+            );
+        }
+        json_of(&group.run::<Summarise>(settings).unwrap().document("evaluation").unwrap())
+    };
+    let width = |interval: &Json| interval[1].as_f64().unwrap() - interval[0].as_f64().unwrap();
+    let chosen = of(&json!({}));
+    assert!(width(&chosen["threshold_ci"]) > 0.0);
+    for (part, metric) in [("3B", "dice"), ("3B", "recall"), ("3C", "lesion_sensitivity"), ("3C", "fp")] {
+        let figure = &chosen["table3"][part]["all"][metric];
+        assert!(figure["ci_with_threshold"][0].as_f64() <= figure["mean"].as_f64(), "{metric}: {figure}");
+        assert!(figure["mean"].as_f64() <= figure["ci_with_threshold"][1].as_f64(), "{metric}: {figure}");
+    }
+    let recall = &chosen["table3"]["3B"]["all"]["recall"];
+    assert!(width(&recall["ci_with_threshold"]) > width(&recall["ci"]), "{recall}");
+    // The curve has thresholds of its own, and a fixed one is certain.
+    assert!(chosen["table3"]["3A"]["all"]["auc"].get("ci_with_threshold").is_none());
+    let fixed = of(&json!({ "threshold": 0.5 }));
+    assert!(fixed["table3"]["3B"]["all"]["recall"].get("ci_with_threshold").is_none());
+    assert_eq!(fixed["threshold_ci"], Json::Null);
+}
+
 #[test]
 fn a_subject_on_both_sides_stops_the_summary_and_is_named() {
     let made = sdk::testing::run::<Score>(json!({}), &inputs(1, 3, Oddity::Nothing)).unwrap();

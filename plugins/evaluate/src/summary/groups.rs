@@ -99,6 +99,21 @@ impl Metric {
         self.pick(&scored.roc, patient.other_at.as_ref())
     }
 
+    /// The model's figure of a case at one of the cohort's `draws`, if it exists.
+    pub fn at_draw(self, patient: &Patient, draw: usize) -> Option<f64> {
+        let scored = patient.scored.as_ref()?;
+        self.pick(&scored.model.roc, patient.along.get(draw))
+    }
+
+    /// Whether it is one of voxels or lesions at the threshold (those of BraTS-METS, which take long, are told without its
+    /// uncertainty).
+    pub const fn depends_on_threshold(self) -> bool {
+        matches!(
+            self,
+            Self::Dice | Self::Recall | Self::Precision | Self::LesionSensitivity | Self::Fp | Self::Fp10
+        )
+    }
+
     fn pick(self, roc: &crate::curve::Roc, at: Option<&super::AtThreshold>) -> Option<f64> {
         match self {
             Self::Auc => roc.auc,
@@ -137,22 +152,38 @@ pub struct Spread {
     /// Count, mean, SD.
     #[serde(flatten)]
     pub mean: Mean,
-    /// 95 % interval of the mean.
+    /// 95 % interval of the mean over resampled test patients, at the threshold that is used.
     pub ci: Option<[f64; 2]>,
+    /// The same, over resampled development patients as well: with the uncertainty of the threshold that they chose. Absent for figures
+    /// that do not depend on it, and where it is fixed or chosen by one patient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_with_threshold: Option<[f64; 2]>,
 }
 
 /// A figure over patients.
 pub fn spread(cohort: &Cohort, patients: &[&Patient], metric: Metric) -> Spread {
-    let values: Vec<Option<f64>> = patients.iter().map(|patient| metric.of(patient)).collect();
-    Spread { mean: mean(&values), ci: cohort.bootstrap().interval(&values) }
+    spread_with(cohort, patients, &[], metric)
 }
 
 /// The figure over all test cases with a lesion, those that failed counted as misses: as bad as can be.
 pub fn worst_case(cohort: &Cohort, metric: Metric) -> Spread {
     let failed = cohort.side(Split::Test).filter(|patient| patient.scored.is_none()).map(|_| metric.worst());
-    let mut values: Vec<Option<f64>> = members(cohort, "all").into_iter().map(|p| metric.of(p)).collect();
-    values.extend(failed);
-    Spread { mean: mean(&values), ci: cohort.bootstrap().interval(&values) }
+    spread_with(cohort, &members(cohort, "all"), &failed.collect::<Vec<_>>(), metric)
+}
+
+/// A figure over patients, and over others whose figure is known.
+fn spread_with(cohort: &Cohort, patients: &[&Patient], known: &[Option<f64>], metric: Metric) -> Spread {
+    let with_known = |own: &dyn Fn(&Patient) -> Option<f64>| -> Vec<Option<f64>> {
+        patients.iter().map(|patient| own(patient)).chain(known.iter().copied()).collect()
+    };
+    let values = with_known(&|patient| metric.of(patient));
+    let draws = if metric.depends_on_threshold() { cohort.draws.len() } else { 0 };
+    let along: Vec<_> = (0..draws).map(|draw| with_known(&|patient| metric.at_draw(patient, draw))).collect();
+    Spread {
+        mean: mean(&values),
+        ci: cohort.bootstrap().interval(&values),
+        ci_with_threshold: cohort.bootstrap().interval_over(&along),
+    }
 }
 
 /// A comparison of Table 4.

@@ -106,26 +106,31 @@ fn range_cell(mut values: Vec<f64>) -> Cell {
 fn spread_columns(metrics: &[Metric]) -> Vec<Column> {
     let each = |metric: &Metric| {
         let name = metric.name();
-        [
+        let mut columns = vec![
             column(&format!("{name}_n"), "cases that have the figure"),
             column(&format!("{name}_mean"), "mean over these"),
             column(&format!("{name}_sd"), "standard deviation, n - 1"),
             column(&format!("{name}_ci_low"), "95 % bootstrap interval of the mean, over patients"),
             column(&format!("{name}_ci_high"), "its upper end"),
-        ]
+        ];
+        if metric.depends_on_threshold() {
+            let about = "95 % interval over patients and thresholds of resampled development patients";
+            columns.push(column(&format!("{name}_ci_threshold_low"), about));
+            columns.push(column(&format!("{name}_ci_threshold_high"), "its upper end"));
+        }
+        columns
     };
     metrics.iter().flat_map(each).collect()
 }
 
-fn spread_cells(spread: &Spread) -> [Cell; 5] {
-    let (low, high) = (spread.ci.map(|ci| ci[0]), spread.ci.map(|ci| ci[1]));
-    [
-        Cell::from(spread.mean.n as f64),
-        spread.mean.mean.into(),
-        spread.mean.sd.into(),
-        low.into(),
-        high.into(),
-    ]
+fn spread_cells(metric: Metric, spread: &Spread) -> Vec<Cell> {
+    let ends = |interval: Option<[f64; 2]>| [0, 1].map(|end| Cell::from(interval.map(|ci| ci[end])));
+    let mut cells = vec![Cell::from(spread.mean.n as f64), spread.mean.mean.into(), spread.mean.sd.into()];
+    cells.extend(ends(spread.ci));
+    if metric.depends_on_threshold() {
+        cells.extend(ends(spread.ci_with_threshold));
+    }
+    cells
 }
 
 fn table3(cohort: &Cohort, part: &Part) -> Table {
@@ -133,7 +138,7 @@ fn table3(cohort: &Cohort, part: &Part) -> Table {
     columns.extend(spread_columns(&part.metrics));
     let mut table = Table::new(columns);
     let mut row = |name: &str, of: &dyn Fn(Metric) -> Spread| {
-        let cells = part.metrics.into_iter().flat_map(|metric| spread_cells(&of(metric)));
+        let cells = part.metrics.into_iter().flat_map(|metric| spread_cells(metric, &of(metric)));
         table.rows.push(std::iter::once(Cell::from(name)).chain(cells).collect());
     };
     for group in GROUPS {
@@ -301,7 +306,9 @@ fn strata_table(cohort: &Cohort) -> Result<Table, SummaryError> {
     for stratum in strata(cohort)? {
         let mut row: Vec<Cell> = vec![stratum.column.clone().into(), stratum.value.clone().into()];
         row.extend([Cell::from(stratum.n as f64), Cell::from(stratum.of as f64)]);
-        row.extend(MAIN_METRICS.iter().flat_map(|metric| spread_cells(&stratum.metrics[metric.name()])));
+        row.extend(
+            MAIN_METRICS.iter().flat_map(|&metric| spread_cells(metric, &stratum.metrics[metric.name()])),
+        );
         table.rows.push(row);
     }
     Ok(table)
