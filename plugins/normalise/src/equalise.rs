@@ -27,6 +27,9 @@ const EXACT: f32 = 4_194_304.0;
 /// Voxels for each whole number between the smallest and the largest: with so many a table costs next to nothing.
 const VOXELS_PER_NUMBER: usize = 4;
 
+/// Counters of each whole number.
+const TURNS: usize = 4;
+
 /// Numbers that are looked at side by side: two vector registers of the oldest machines.
 const LANES: usize = 16;
 
@@ -169,8 +172,8 @@ fn equalise_set(set: &[f32], survey: &Survey, bins: usize, out: &mut [f32]) {
             let values = tally.values();
             let mut table = vec![0f32; values.len()];
             Curve::of(&scale, &scale.counts_of(&values, &tally.counts)).map(&values, &mut table);
-            for (out, &voxel) in out.iter_mut().zip(set) {
-                *out = table[tally.index(voxel)];
+            for (out, &index) in out.iter_mut().zip(&tally.indices) {
+                *out = table[usize::from(index)];
             }
         }
         None => Curve::of(&scale, &scale.counts(set)).map(set, out),
@@ -180,6 +183,8 @@ fn equalise_set(set: &[f32], survey: &Survey, bins: usize, out: &mut [f32]) {
 /// How often each whole number stands in a set: scanners store whole numbers, and far fewer of them than voxels.
 struct Tally {
     low: i32,
+    /// Of each voxel: how far it lies above the smallest.
+    indices: Vec<u16>,
     counts: Vec<u32>,
 }
 
@@ -187,33 +192,34 @@ impl Tally {
     /// `None` if some intensities are no whole numbers, or if they spread so far that counting voxel by voxel is cheaper.
     fn of(set: &[f32], survey: &Survey) -> Option<Self> {
         let Survey { low, high, is_whole, .. } = *survey;
-        let few = high - low <= (set.len() / VOXELS_PER_NUMBER) as f32 && low.abs().max(high.abs()) < EXACT;
+        let most = (set.len() / VOXELS_PER_NUMBER).min(u16::MAX.into());
+        let few = high - low <= most as f32 && low.abs().max(high.abs()) < EXACT;
         if !is_whole || !few {
             return None;
         }
         let values = (high - low) as usize + 1;
         let low = whole(low);
-        // Two tables in turn: equal neighbours then need not wait for each other.
-        let (mut even, mut odd) = (vec![0u32; values], vec![0u32; values]);
-        let (pairs, rest) = set.as_chunks::<2>();
-        for &[a, b] in pairs {
-            even[(whole(a) - low) as usize] += 1;
-            odd[(whole(b) - low) as usize] += 1;
+        let mut indices = vec![0u16; set.len()];
+        for (index, &voxel) in indices.iter_mut().zip(set) {
+            *index = (whole(voxel) - low) as u16;
         }
-        for &voxel in rest {
-            even[(whole(voxel) - low) as usize] += 1;
+        // Counts in turn: equal neighbours, as in the background, then need not wait for each other.
+        let mut turns = vec![[0u32; TURNS]; values];
+        let (groups, rest) = indices.as_chunks::<TURNS>();
+        for group in groups {
+            for (turn, &index) in group.iter().enumerate() {
+                turns[usize::from(index)][turn] += 1;
+            }
         }
-        even.iter_mut().zip(odd).for_each(|(sum, count)| *sum += count);
-        Some(Self { low, counts: even })
+        for &index in rest {
+            turns[usize::from(index)][0] += 1;
+        }
+        Some(Self { low, indices, counts: turns.into_iter().map(|turns| turns.iter().sum()).collect() })
     }
 
     /// Each whole number from the smallest to the largest.
     fn values(&self) -> Vec<f32> {
         (0..self.counts.len()).map(|n| (self.low + n as i32) as f32).collect()
-    }
-
-    fn index(&self, voxel: f32) -> usize {
-        (whole(voxel) - self.low) as usize
     }
 }
 
@@ -291,7 +297,7 @@ impl Survey {
         // Side by side, so that they become vector instructions.
         let mut low = [f32::INFINITY; LANES];
         let mut high = [f32::NEG_INFINITY; LANES];
-        let (mut odd, mut part) = ([false; LANES], [0u32; LANES]);
+        let (mut zero, mut part) = ([0f32; LANES], [0u32; LANES]);
         let mut see = |numbers: &[f32; LANES]| {
             for ((low, high), &v) in low.iter_mut().zip(&mut high).zip(numbers) {
                 *low = if v < *low { v } else { *low };
@@ -300,8 +306,9 @@ impl Survey {
             for (part, &v) in part.iter_mut().zip(numbers) {
                 *part |= ((v + ROUND_SHORT) - ROUND_SHORT).to_bits() ^ v.to_bits();
             }
-            for (odd, &v) in odd.iter_mut().zip(numbers) {
-                *odd |= !v.is_finite();
+            // 0 times a finite number is 0, and NaN otherwise, which stays.
+            for (zero, &v) in zero.iter_mut().zip(numbers) {
+                *zero += 0.0 * v;
             }
         };
         let (chunks, rest) = set.as_chunks::<LANES>();
@@ -315,7 +322,7 @@ impl Survey {
         Self {
             low: low.into_iter().fold(f32::INFINITY, f32::min),
             high: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
-            is_finite: !odd.contains(&true),
+            is_finite: !zero.iter().any(|zero| zero.is_nan()),
             is_whole: part.iter().all(|&bits| bits == 0),
         }
     }
