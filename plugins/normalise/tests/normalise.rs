@@ -189,3 +189,17 @@ fn bad_input_is_named() {
     let bins = normalised::<HistogramEqualise>(json!({ "bins": 1 }), constant(), None);
     assert_eq!(message(bins), "`bins` is 1, outside 2 to 65536");
 }
+
+/// A hundred million voxels, 0.4 GB each for the image and the result: each slice as it would be by itself.
+#[test]
+fn a_volume_of_512_x_512_x_400_voxels_is_equalised() {
+    let plane = |k: usize| (0..512 * 512).map(move |n| ((n * 7919 + k * 31) % 1009) as f32);
+    let voxels: Vec<f32> = (0..400).flat_map(plane).collect();
+    let options = equalise::Options::default();
+    let out = equalise::equalise(&image([512, 512, 400], voxels), None, &options, &context_with(2)).unwrap();
+    for k in [0, 399] {
+        let alone = image([512, 512, 1], plane(k).collect());
+        let alone = equalise::equalise(&alone, None, &options, &context_with(1)).unwrap();
+        assert_eq!(&out.voxels()[512 * 512 * k..][..512 * 512], alone.voxels());
+    }
+}

@@ -9,8 +9,10 @@
 //! interpolation copies: the result is exact, bit for bit.
 //!
 //! Border: a voxel reaches half a voxel to each side of its centre. A place within the outer half voxel takes the value at
-//! the outermost centres (so a volume of one slice keeps its thickness); a place further out is 0. A voxel that is not
-//! finite makes those around it so that draw on it; with [`Interpolation::Cubic`] these are whole lines.
+//! the outermost centres (so a volume of one slice keeps its thickness); a place further out is 0.
+//!
+//! A voxel that is not finite spoils the places whose neighbours it is (the nearest, 8, 64 or 512 voxels around a place), which
+//! become NaN or infinite, and no others. With [`Interpolation::Cubic`] all others are as if it were 0, since a spline knows no gaps.
 //!
 //! Nothing is smoothed first: onto a coarser grid, use [`super::smooth`] before. Results do not depend on the number of
 //! threads.

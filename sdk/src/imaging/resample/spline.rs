@@ -7,6 +7,7 @@ use super::lattice::{Lattice, mirrored};
 use super::pull::Place;
 use crate::context::Context;
 use crate::error::OperatorError;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Pole of the cubic B-spline's inverse filter, sqrt(3) - 2.
 const POLE: f32 = -0.267_949_2;
@@ -30,6 +31,9 @@ pub(super) struct Spline(Lattice);
 impl Spline {
     /// Finds the coefficients of voxels, mirrored about the outermost centres.
     ///
+    /// Coefficients depend on all voxels, if ever so little: where one is not finite, they are found as if it were 0, and its own
+    /// is NaN. So it spoils those places alone that it reaches.
+    ///
     /// They lie in memory with `k` before `j`: so every pass runs along rows, and what one thread writes is one block.
     ///
     /// # Errors
@@ -41,13 +45,18 @@ impl Spline {
     ) -> Result<Self, OperatorError> {
         let [nx, ny, nz] = shape;
         let mut slices = ctx.alloc::<f32>(nx * ny * nz)?;
+        let broken = AtomicBool::new(false);
         ctx.fill(&mut slices, nx * ny, |k, slice| {
             if ctx.cancelled() {
                 return;
             }
+            let mut all_finite = true;
             for (out, voxel) in slice.iter_mut().zip(&voxels[k * nx * ny..]) {
-                *out = (*voxel).into();
+                let value: f32 = (*voxel).into();
+                all_finite &= value.is_finite();
+                *out = if value.is_finite() { value } else { 0.0 };
             }
+            broken.fetch_or(!all_finite, Ordering::Relaxed);
             slice.chunks_mut(nx * LINES).for_each(|lines| filter_lines(lines, nx));
             filter_rows(slice, nx);
         });
@@ -63,6 +72,12 @@ impl Spline {
             let mut block: Vec<f32> = Vec::with_capacity(nx * nz);
             (0..nz).for_each(|k| block.extend_from_slice(&slices[nx * (rows(j) + ny * k)..][..nx]));
             filter_rows(&mut block, nx);
+            if broken.load(Ordering::Relaxed) {
+                for (n, coefficient) in block.iter_mut().enumerate() {
+                    let voxel: f32 = voxels[n % nx + nx * (rows(j) + ny * (n / nx))].into();
+                    *coefficient = if voxel.is_finite() { *coefficient } else { f32::NAN };
+                }
+            }
             for (k, out) in sheet.chunks_exact_mut(padded[0]).enumerate() {
                 let row = &block[nx * planes(k)..][..nx];
                 out[BEFORE..][..nx].copy_from_slice(row);

@@ -240,3 +240,80 @@ fn onto_a_coarser_grid_the_default_vote_is_as_wide_as_the_target() {
     assert!(nearest.voxels().iter().all(|label| *label == 7), "the nearest voxels are the dots");
     assert!(vote.voxels().iter().all(|label| *label == 1));
 }
+
+/// Each place asks for the voxels around it, a place in the outer half voxel for those of the edge; mirrored beyond that.
+#[test]
+fn a_voxel_that_is_not_finite_spoils_the_places_that_draw_on_it_and_no_others() {
+    let grid = Grid::axis_aligned([15, 14, 16], [1.0; 3]);
+    let broken = [6, 7, 8];
+    let shifted = Grid::new(grid.shape, Affine::translation([0.3; 3]));
+    let wave = |n: usize| 50.0 + 20.0 * (n as f32 * 0.37).sin();
+    let with = |value: f32| {
+        let voxel = |n: usize| if grid.index(n) == broken { value } else { wave(n) };
+        Image::new(grid, (0..grid.len()).map(voxel).collect::<Vec<_>>()).unwrap()
+    };
+    // Voxels before the place and from it on.
+    for (interpolation, before, after) in [
+        (Interpolation::Nearest, 0, 0),
+        (Interpolation::Linear, 0, 1),
+        (Interpolation::Cubic, 1, 2),
+        (Interpolation::Sinc, 3, 4),
+    ] {
+        let resampled = |value: f32| image(&with(value), &shifted, None, interpolation, &context()).unwrap();
+        let whole = resampled(0.0);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let out = resampled(value);
+            for offset in 0..grid.len() {
+                let index = grid.index(offset);
+                let drawn = |axis: usize| {
+                    let last = grid.shape[axis] - 1;
+                    let low = if after == 0 { index[axis] } else { index[axis].min(last - 1) };
+                    (low.saturating_sub(before)..=(low + after).min(last)).contains(&broken[axis])
+                };
+                let (found, expected) = (out.voxels()[offset], whole.voxels()[offset]);
+                if (0..3).all(drawn) {
+                    assert!(!found.is_finite(), "{interpolation:?} {value} at {index:?}: {found}");
+                } else {
+                    assert_eq!(found, expected, "{interpolation:?} {value} at {index:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Constant, zero and huge values on a sheared and left-handed grid: what goes in comes out, and nothing overflows.
+#[test]
+fn odd_values_on_odd_grids_keep_their_size() {
+    let odd = Affine::from_rows([[-1.0, 0.03, 0.0, 9.0], [0.0, 1.2, 0.1, -4.0], [0.02, 0.0, 3.0, 1.0]]);
+    let grid = Grid::new([12, 10, 8], odd);
+    let inner = Grid::new([6, 5, 4], odd.after(&Affine::scale_shift([1.1, 1.1, 1.1], [2.3, 2.4, 1.7])));
+    for value in [0.0f32, 7.25, -3e36, 1e-36] {
+        let source = Image::new(grid, vec![value; grid.len()]).unwrap();
+        for interpolation in EACH {
+            let out = image(&source, &inner, None, interpolation, &context()).unwrap();
+            // 1e-5 of the value: f32 rounding of up to 512 weights.
+            let near = |found: &f32| (found - value).abs() <= value.abs() * 1e-5;
+            assert!(out.voxels().iter().all(near), "{interpolation:?} of {value}");
+        }
+    }
+}
+
+/// A hundred million voxels, 0.4 GB: a ramp brought there, and the middle of it back.
+#[test]
+fn a_volume_of_512_x_512_x_400_voxels_is_resampled() {
+    let ramp = |p: [f64; 3]| 0.5 * p[0] - 0.25 * p[1] + p[2] + 300.0;
+    let small = of_world(Grid::axis_aligned([40, 40, 32], [6.4; 3]), ramp);
+    let large = Grid::axis_aligned([512, 512, 400], [0.5; 3]);
+    let there = image(&small, &large, None, Interpolation::Linear, &context()).unwrap();
+    let middle = Grid::new([9, 8, 7], Affine::scale_shift([3.3; 3], [100.0, 90.0, 80.0]));
+    for interpolation in [Interpolation::Nearest, Interpolation::Linear] {
+        let back = image(&there, &middle, None, interpolation, &context()).unwrap();
+        for offset in 0..middle.len() {
+            let (found, expected) =
+                (f64::from(back.voxels()[offset]), ramp(middle.world(middle.index(offset))));
+            // The nearest voxel is up to a quarter of a millimetre away along each axis; else f32 rounding.
+            let slack = if interpolation == Interpolation::Nearest { 0.44 } else { 1e-3 };
+            assert!((found - expected).abs() <= slack, "{interpolation:?}: {found} is not {expected}");
+        }
+    }
+}
