@@ -15,6 +15,7 @@ mod plugins;
 mod progress;
 mod replay;
 mod run;
+mod schedule;
 mod schema;
 mod status;
 mod stop;
@@ -105,6 +106,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Make a published result again from its record, and compare it voxel by voxel
     Replay(replay::ReplayArgs),
+    /// Run batches by themselves: by the clock, or when new cases have arrived
+    Schedule(schedule::ScheduleArgs),
     /// Find all faults of a workflow, or tell what each missing input costs
     Check(check::CheckArgs),
     /// Tell which cases of a cohort can run, how, and why not
@@ -113,7 +116,7 @@ enum Command {
     Graph(graph::GraphArgs),
     /// Show the plugins that were found
     Plugins(plugins::PluginsArgs),
-    /// Print a JSON schema: of workflows, or of an operator's settings
+    /// Print a JSON schema: of workflows, of schedules, or of an operator's settings
     Schema(schema::SchemaArgs),
     /// Look after the results that are kept for later runs
     Cache(cache::CacheArgs),
@@ -165,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Why(args) => why::why(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Replay(args) => replay::replay(&cli.common, &args),
+        Command::Schedule(args) => schedule::schedule(&cli.common, &args),
         Command::Check(args) => check::check(&cli.common, &args),
         Command::Plan(args) => plan::plan(&cli.common, &args),
         Command::Graph(args) => graph::graph(&cli.common, &args),

@@ -21,6 +21,7 @@ pub mod registry;
 pub mod render;
 pub mod replay;
 pub mod runner;
+pub mod schedule;
 pub mod schema;
 pub mod site;
 pub mod store;

@@ -60,6 +60,18 @@ pub(super) struct BatchArgs {
     format: Format,
 }
 
+impl BatchArgs {
+    /// The workflow asked for.
+    pub(super) const fn workflow(&self) -> &WorkflowArgs {
+        &self.workflow
+    }
+
+    /// The cohort asked for.
+    pub(super) const fn cohort(&self) -> &CohortArgs {
+        &self.cohort
+    }
+}
+
 pub(super) fn batch(common: &Common, args: &BatchArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     let (site, registry) = open_site(common)?;

@@ -30,13 +30,17 @@ impl CohortArgs {
         &self.cohort
     }
 
-    /// Finds its cases.
-    pub(super) fn find(&self, graph: &Graph, site: &Site) -> Result<Cohort, Failure> {
-        let filters = Filters {
+    /// Which part is meant.
+    pub(super) fn filters(&self) -> Filters {
+        Filters {
             participants: self.participant_label.clone(),
             sessions: self.session_label.clone(),
             bids_filter: self.bids_filter.clone(),
-        };
-        Ok(Cohort::find(&self.cohort, &graph.inputs, &filters, site)?)
+        }
+    }
+
+    /// Finds its cases.
+    pub(super) fn find(&self, graph: &Graph, site: &Site) -> Result<Cohort, Failure> {
+        Ok(Cohort::find(&self.cohort, &graph.inputs, &self.filters(), site)?)
     }
 }

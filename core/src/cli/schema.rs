@@ -7,7 +7,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(super) struct SchemaArgs {
-    /// `workflow`, or the name of an operator whose settings are meant
+    /// `workflow`, `schedule`, or the name of an operator whose settings are meant
     #[arg(default_value = "workflow")]
     what: String,
 }
@@ -16,6 +16,8 @@ pub(super) fn schema(common: &Common, args: &SchemaArgs) -> Result<Exit, Failure
     let (_, registry) = open_site(common)?;
     let schema = if args.what == "workflow" {
         workflow(Some(&registry))
+    } else if args.what == "schedule" {
+        crate::schedule::schema()
     } else {
         match registry.find(&args.what) {
             Ok(found) => found.description.settings.clone(),
