@@ -2,6 +2,7 @@
 
 mod batch;
 mod cache;
+mod cancel;
 mod check;
 mod cohort;
 mod compare;
@@ -17,8 +18,10 @@ mod replay;
 mod run;
 mod schedule;
 mod schema;
+mod slurm;
 mod status;
 mod stop;
+mod submit;
 mod table;
 mod why;
 
@@ -100,6 +103,8 @@ enum Command {
     Batch(batch::BatchArgs),
     /// Show how an output folder stands: what is done, what runs, what failed
     Status(status::StatusArgs),
+    /// End what a batch has with Slurm; the same batch later goes on from there
+    Cancel(cancel::CancelArgs),
     /// Tell why a case stands as it does
     Why(why::WhyArgs),
     /// Put two output folders side by side: lesions, Dice, volumes, tables
@@ -124,6 +129,9 @@ enum Command {
     Completions(completions::CompletionsArgs),
     /// Look whether this machine is ready
     Doctor,
+    /// What jobs of Slurm's run: written into their scripts by `batch`
+    #[command(hide = true)]
+    Slurm(slurm::SlurmArgs),
 }
 
 /// How a command ended. The number is the exit code.
@@ -165,6 +173,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&cli.common, &args),
         Command::Batch(args) => batch::batch(&cli.common, &args),
         Command::Status(args) => status::status(&args),
+        Command::Cancel(args) => cancel::cancel(&args),
         Command::Why(args) => why::why(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Replay(args) => replay::replay(&cli.common, &args),
@@ -177,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Cache(args) => cache::cache(&cli.common, &args),
         Command::Completions(args) => Ok(completions::completions(&args)),
         Command::Doctor => doctor::doctor(&cli.common),
+        Command::Slurm(args) => slurm::slurm(&args),
     };
     let exit = result.unwrap_or_else(|Failure(text)| {
         say(&text);

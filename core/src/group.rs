@@ -8,6 +8,7 @@
 mod brings;
 mod work;
 
+use crate::batch::Part;
 use crate::plan::{Graph, GroupNode};
 use crate::publish::{Attempted, GroupPublication, GroupValue, PublishError, Published, Publisher};
 use crate::record::{
@@ -52,6 +53,8 @@ pub struct GroupRun<'a> {
     pub publisher: &'a Publisher,
     /// Number of the run, for the records.
     pub run: u32,
+    /// The job that this process is, if a scheduler started it for the run.
+    pub part: Option<Part>,
 }
 
 /// What became of a group stage.
@@ -201,7 +204,13 @@ impl Unit<'_> {
             "stopped before it began".clone_into(&mut result.reason);
             return Ok(());
         }
-        if attempts.state(&Liveness::now(state)) == State::Running {
+        let claim = attempts.latest().and_then(|latest| latest.claim.as_ref());
+        let gone = self
+            .run
+            .part
+            .zip(claim)
+            .is_some_and(|(part, claim)| claim.is_overruled(part.run, Some(part.token)));
+        if attempts.state(&Liveness::now(state)) == State::Running && !gone {
             return Err(Trouble::Busy);
         }
         if prepare(&resume)? {
@@ -313,8 +322,8 @@ impl Unit<'_> {
             name: self.group.node.stage.clone(),
             run: self.run.run,
             process: Process::this().clone(),
-            home: StateFolder::home(self.run.run),
-            token: None,
+            home: self.run.part.map_or_else(|| StateFolder::home(self.run.run), |part| part.home()),
+            token: self.run.part.map(|part| part.token.to_string()),
             why: why.clone(),
             fingerprint: Some(fingerprint),
             since: now(),

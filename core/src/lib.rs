@@ -24,6 +24,7 @@ pub mod runner;
 pub mod schedule;
 pub mod schema;
 pub mod site;
+pub mod slurm;
 pub mod store;
 pub mod workflow;
 pub mod xfm;

@@ -11,11 +11,13 @@ mod attempts;
 mod clock;
 mod files;
 mod process;
+mod token;
 
 pub use attempts::{Attempt, Attempts, Claimed, State};
 pub use clock::{now, timestamp};
 pub use files::{RecordError, StateFolder, is_disk_full, write_new, write_whole};
 pub use process::{Heartbeat, Liveness, Process, STALE};
+pub use token::Token;
 
 pub(crate) use files::{Owned, sync_folder};
 
@@ -51,6 +53,14 @@ pub struct Claim {
     pub fingerprint: Option<Digest>,
     /// When it began, for people: RFC 3339, UTC.
     pub since: String,
+}
+
+impl Claim {
+    /// Whether a scheduler's task of this run, with that token, takes the place of this claim: Slurm has ended what made it.
+    pub fn is_overruled(&self, run: u32, token: Option<Token>) -> bool {
+        let own = self.token.as_deref().and_then(Token::parse);
+        self.run == run && token.zip(own).is_some_and(|(other, own)| other.overrules(&own))
+    }
 }
 
 /// How an attempt ended.

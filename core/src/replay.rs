@@ -258,6 +258,7 @@ pub fn rerun(
         keep_replaced: 0,
         submission: &recorded.submission,
         keeping: options.keeping.as_ref(),
+        part: None,
     })?;
     let label = recorded.label.to_string();
     let plan = Arc::new(plan);

@@ -4,6 +4,7 @@
 //! `/etc/neuroloom`.
 
 use crate::case::Orientation;
+use crate::slurm::SlurmSite;
 use crate::store::{DEFAULT_MAX_GIB, GIB};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Site {
     pub layouts: BTreeMap<String, Layout>,
     /// Where results are kept for later runs.
     pub cache: Cache,
+    /// How Slurm is asked for what cases need.
+    pub slurm: SlurmSite,
     /// Tables for single plugins, by their names: `[plugin.segment] torch_lib = "…"`.
     pub plugin: BTreeMap<String, serde_json::Value>,
 }
@@ -136,11 +139,24 @@ fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Er
 pub struct Batch {
     /// How many replaced results of a case are kept.
     pub keep_replaced: usize,
+    /// Where cases run unless `--executor` says it.
+    pub executor: Executor,
+}
+
+/// Where the cases of a batch run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Executor {
+    /// In this process.
+    #[default]
+    Local,
+    /// As an array of Slurm's, with nobody logged in.
+    Slurm,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { keep_replaced: 1 }
+        Self { keep_replaced: 1, executor: Executor::Local }
     }
 }
 
@@ -148,7 +164,7 @@ impl Default for Batch {
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
     /// It cannot be read.
-    #[error("{}: {source}\nhint: `--site` names a TOML file with the tables `plugins`, `run`, `batch`, `cache`, `layouts` and `plugin`", path.display())]
+    #[error("{}: {source}\nhint: `--site` names a TOML file with the tables `plugins`, `run`, `batch`, `slurm`, `cache`, `layouts` and `plugin`", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

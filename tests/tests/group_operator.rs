@@ -72,6 +72,7 @@ impl Bench {
         let keys = NodeKeys::new(&self.graph, &self.registry, &Memo::in_memory(), &options.site).unwrap();
         let (publisher, _) = Publisher::open(&self.out(), &mut std::iter::empty(), 1).unwrap();
         let run = GroupRun {
+            part: None,
             graph: &self.graph,
             registry: &self.registry,
             options: &options,

@@ -3,7 +3,7 @@
 use crate::capability::{Capability, Verdict};
 use crate::case::{CaseLabel, Cohort, CohortCase, Slices};
 use crate::plan::{Graph, NodePlan, Plan};
-use crate::record::{Attempts, Claim, End, Liveness, State, StateFolder};
+use crate::record::{Attempts, Claim, End, Liveness, State, StateFolder, Token};
 use crate::runner::CaseInput;
 use crate::store::{Digest, KeyParts, Memo, NodeKeys};
 use rayon::prelude::*;
@@ -88,6 +88,21 @@ pub struct Decided {
     pub seen: u32,
 }
 
+impl Decided {
+    fn new(label: CaseLabel, inputs: BTreeMap<String, CaseInput>) -> Self {
+        Self {
+            label,
+            bytes: inputs.values().filter_map(bytes).sum(),
+            inputs,
+            plan: None,
+            decision: Decision::UpToDate,
+            fingerprint: None,
+            digests: BTreeMap::new(),
+            seen: 0,
+        }
+    }
+}
+
 /// Looks at the records of a cohort's cases.
 pub struct Decider<'a> {
     /// The workflow.
@@ -106,6 +121,10 @@ pub struct Decider<'a> {
     pub retry_only: bool,
     /// Set it to look at no further case; none of them will run.
     pub cancel: &'a AtomicBool,
+    /// Cases that a scheduler has in hand for another run, and how, in words.
+    pub held: &'a BTreeMap<String, String>,
+    /// The run and task that this process is, if a scheduler started it.
+    pub task: Option<(u32, Token)>,
 }
 
 /// The content of a case's files, and what it is made from.
@@ -122,27 +141,21 @@ impl Decider<'_> {
     }
 
     fn one(&self, case: &CohortCase, verdict: Verdict<'_>) -> Decided {
-        let inputs = case.case_inputs();
-        let mut decided = Decided {
-            label: case.label.clone(),
-            bytes: inputs.values().filter_map(bytes).sum(),
-            inputs,
-            plan: None,
-            decision: Decision::UpToDate,
-            fingerprint: None,
-            digests: BTreeMap::new(),
-            seen: 0,
-        };
+        let mut decided = Decided::new(case.label.clone(), case.case_inputs());
         let reasons: Vec<String> = match verdict {
-            Verdict::Runs(plan) => {
-                decided.plan = Some(Arc::clone(plan));
-                self.look(&mut decided, plan);
-                return decided;
-            }
+            Verdict::Runs(plan) => return self.known(case.label.clone(), decided.inputs, plan),
             Verdict::Impossible(reasons) => reasons.iter().map(|reason| reason.reason.clone()).collect(),
             Verdict::Problems(problems) => problems.iter().map(ToString::to_string).collect(),
         };
         decided.decision = Decision::Cannot { why: reasons.join("; ") };
+        decided
+    }
+
+    /// Decides on a case that can run.
+    pub fn known(&self, label: CaseLabel, inputs: BTreeMap<String, CaseInput>, plan: &Arc<Plan>) -> Decided {
+        let mut decided = Decided::new(label, inputs);
+        decided.plan = Some(Arc::clone(plan));
+        self.look(&mut decided, plan);
         decided
     }
 
@@ -152,11 +165,21 @@ impl Decider<'_> {
             case.decision = Decision::Run { why: "the run was stopped before it was looked at".to_owned() };
             return;
         }
+        if let Some(why) = self.held.get(&case.label.to_string()) {
+            case.decision = Decision::Busy { why: why.clone() };
+            return;
+        }
         let attempts = Attempts::of_case(self.state, &case.label.to_string());
         case.seen = attempts.latest().map_or(0, |attempt| attempt.number);
-        let state = attempts.state(&self.liveness);
+        let claim = attempts.latest().and_then(|attempt| attempt.claim.as_ref());
+        let ours =
+            self.task.zip(claim).is_some_and(|((run, token), claim)| claim.is_overruled(run, Some(token)));
+        let mut state = attempts.state(&self.liveness);
+        if state == State::Running && ours {
+            // Slurm says that its process is gone, whatever its last sign of life says.
+            state = State::Lost;
+        }
         if state == State::Running {
-            let claim = attempts.latest().and_then(|attempt| attempt.claim.as_ref());
             case.decision = Decision::Busy { why: claim.map(worker).unwrap_or_default() };
             return;
         }

@@ -40,7 +40,7 @@ pub fn run_cases(
     learned: &Learned,
     listener: &dyn Listener,
 ) -> Summary {
-    let counts = Mutex::new(count(&cases));
+    let counts = Mutex::new(Summary::of_settled(&cases));
     let finish = |result: CaseResult| {
         let finished = session.finish(graph, &result);
         {
@@ -69,22 +69,22 @@ fn lock(counts: &Mutex<Summary>) -> MutexGuard<'_, Summary> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts what is settled before anything runs.
-fn count(cases: &[Decided]) -> Summary {
-    let mut summary = Summary { cases: cases.len(), ..Summary::default() };
-    for case in cases {
-        match case.decision {
-            Decision::Run { .. } => {}
-            Decision::UpToDate => summary.up_to_date += 1,
-            Decision::Cannot { .. } => summary.cannot += 1,
-            Decision::Busy { .. } => summary.busy += 1,
-            Decision::LeftOut { .. } => summary.left_out += 1,
-        }
-    }
-    summary
-}
-
 impl Summary {
+    /// Counts what is settled before anything runs.
+    pub fn of_settled(cases: &[Decided]) -> Self {
+        let mut summary = Self { cases: cases.len(), ..Self::default() };
+        for case in cases {
+            match case.decision {
+                Decision::Run { .. } => {}
+                Decision::UpToDate => summary.up_to_date += 1,
+                Decision::Cannot { .. } => summary.cannot += 1,
+                Decision::Busy { .. } => summary.busy += 1,
+                Decision::LeftOut { .. } => summary.left_out += 1,
+            }
+        }
+        summary
+    }
+
     fn note(&mut self, finished: &Finished) {
         match finished.ending {
             Some(Ending::Ok) => self.done += 1,
@@ -128,9 +128,13 @@ impl Queue<'_> {
         let label = case.label.to_string();
         loop {
             let attempts = Attempts::of_case(self.session.state(), &label);
+            let latest = attempts.latest().and_then(|latest| latest.claim.as_ref());
             let taken = attempts.latest().filter(|latest| latest.number > case.seen);
             let state = attempts.state(&Liveness::now(self.session.state()));
-            if taken.is_some() && matches!(state, State::Running | State::Done) {
+            let gone = latest.is_some_and(|claim| self.session.overrules(claim));
+            let overruled = latest.is_some_and(|claim| self.session.is_overruled_by(claim));
+            let busy = state == State::Done || (state == State::Running && !gone);
+            if overruled || (taken.is_some() && busy) {
                 let by = taken.and_then(|attempt| attempt.claim.as_ref()).map(worker).unwrap_or_default();
                 self.listener.say(&format!("note: case `{label}` was taken by {by}"));
                 lock(self.counts).busy += 1;

@@ -2,9 +2,14 @@
 
 use super::decide::Decided;
 use super::session::input_entry;
+use crate::case::Slices;
+use crate::plan::Graph;
 use crate::record::{InputEntry, RecordError, StateFolder, write_new};
+use crate::runner::CaseInput;
 use crate::store::Digest;
+use sdk::{Kind, Value};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Name of the file in a run's folder.
@@ -42,6 +47,33 @@ impl Line {
             inputs: case.inputs.iter().map(|input| input_entry(input, &case.digests)).collect(),
             fingerprint: case.fingerprint,
         }
+    }
+}
+
+impl Line {
+    /// What the case brings, as it was frozen.
+    ///
+    /// # Errors
+    /// In words, if the workflow has no such input, or the line is damaged.
+    pub fn case_inputs(&self, graph: &Graph) -> Result<BTreeMap<String, CaseInput>, String> {
+        let one = |entry: &InputEntry| {
+            let name = &entry.name;
+            let spec = graph.input(name).ok_or_else(|| format!("the workflow has no input `{name}`"))?;
+            let damaged = || format!("input `{name}` of the manifest is damaged");
+            let input = match (&entry.path, &entry.value) {
+                (Some(folder), Some(assumed)) => {
+                    CaseInput::Slices(Slices::assuming(folder, assumed).ok_or_else(damaged)?)
+                }
+                (Some(path), None) => CaseInput::File(path.clone()),
+                (None, Some(text)) if spec.kind == Kind::Number => {
+                    CaseInput::Value(Value::from(text.parse::<f64>().map_err(|_| damaged())?))
+                }
+                (None, Some(text)) => CaseInput::Value(Value::from(text.as_str())),
+                (None, None) => return Err(damaged()),
+            };
+            Ok((name.clone(), input))
+        };
+        self.inputs.iter().map(one).collect()
     }
 }
 

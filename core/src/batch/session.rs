@@ -8,7 +8,7 @@ use crate::plan::{Graph, Plan};
 use crate::publish::{Publication, PublishError, Published, Publisher, SourceFile};
 use crate::record::{
     self, Attempts, Claim, Claimed, End, Ending, FORMAT, InputEntry, Process, RecordError, StageEntry,
-    StateFolder, write_new,
+    StateFolder, Token, write_new,
 };
 use crate::runner::{CaseInput, CaseResult, Keeping, StageRecord, StageState};
 use crate::store::Digest;
@@ -77,6 +77,24 @@ pub struct Start<'a> {
     pub submission: &'a Submission,
     /// What identifies results and files; without it no record has a fingerprint.
     pub keeping: Option<&'a Keeping>,
+    /// The task of a run that this process is, if a scheduler started it; otherwise the session is a run of its own.
+    pub part: Option<Part>,
+}
+
+/// A task that a scheduler started for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Number of the run that it is a part of.
+    pub run: u32,
+    /// How the scheduler calls it.
+    pub token: Token,
+}
+
+impl Part {
+    /// The folder of its heartbeat and log, relative to the state folder: `runs/0007/tasks/1234_7.0`.
+    pub fn home(&self) -> String {
+        format!("{}/tasks/{}.{}", StateFolder::home(self.run), self.token.task_name(), self.token.restart)
+    }
 }
 
 /// A case that is to be claimed.
@@ -123,6 +141,9 @@ struct Open {
 pub struct Session {
     publisher: Publisher,
     run: u32,
+    /// Relative to the state folder.
+    home: String,
+    token: Option<Token>,
     keeping: Option<Keeping>,
     open: Mutex<BTreeMap<String, Open>>,
     /// What the start finished for earlier runs.
@@ -138,15 +159,24 @@ impl Session {
     pub fn open(start: &mut Start<'_>) -> Result<Self, PublishError> {
         let (publisher, said) = Publisher::open(start.out, start.inputs, start.keep_replaced)?;
         let state = &publisher.place().state;
-        let run = next_run(state)?;
-        let home = state.run(run);
-        let text = serde_json::to_vec_pretty(start.submission).expect("a submission is plain data");
-        write_new(state, &home.join(Submission::FILE), &text)?;
+        let (run, within) = match start.part {
+            Some(part) => (part.run, part.home()),
+            None => next_run(state).map(|run| (run, StateFolder::home(run)))?,
+        };
+        let home = state.path().join(&within);
+        if start.part.is_none() {
+            let text = serde_json::to_vec_pretty(start.submission).expect("a submission is plain data");
+            write_new(state, &home.join(Submission::FILE), &text)?;
+        } else {
+            std::fs::create_dir_all(&home)
+                .map_err(|source| PublishError::Io { path: home.clone(), source })?;
+        }
         let attached = RunLog::attach(&home);
         attached.map_err(|source| PublishError::Io { path: home.clone(), source })?;
         let heart = Heart::start(state, &home)?;
         let keeping = start.keeping.cloned();
-        Ok(Self { publisher, run, keeping, open: Mutex::default(), said, _heart: heart })
+        let token = start.part.map(|part| part.token);
+        Ok(Self { publisher, run, home: within, token, keeping, open: Mutex::default(), said, _heart: heart })
     }
 
     /// The run's number.
@@ -154,9 +184,20 @@ impl Session {
         self.run
     }
 
-    /// The run's folder.
+    /// The run's folder, or that of the task.
     pub fn home(&self) -> PathBuf {
-        self.state().run(self.run)
+        self.state().path().join(&self.home)
+    }
+
+    /// Whether the scheduler has started a later attempt of this very task, to which everything is left.
+    pub fn is_overruled_by(&self, claim: &Claim) -> bool {
+        let theirs = claim.token.as_deref().and_then(Token::parse);
+        claim.run == self.run && self.token.zip(theirs).is_some_and(|(own, theirs)| theirs.overrules(&own))
+    }
+
+    /// Whether the scheduler has ended what made a claim, and started this process in its place.
+    pub fn overrules(&self, claim: &Claim) -> bool {
+        claim.is_overruled(self.run, self.token)
     }
 
     /// The state that it works on.
@@ -190,8 +231,8 @@ impl Session {
             name: label.clone(),
             run: self.run,
             process: Process::this().clone(),
-            home: StateFolder::home(self.run),
-            token: None,
+            home: self.home.clone(),
+            token: self.token.map(|token| token.to_string()),
             why: task.why.clone(),
             fingerprint: task.fingerprint,
             since: since.clone(),

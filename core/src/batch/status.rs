@@ -1,9 +1,10 @@
 //! How an output folder stands. Reads only: it works while a run goes on, and after one was killed.
 
-use super::look::{running_stages, tail, urgency};
+use super::look::{self, running_stages, tail, urgency};
 use super::manifest::{self, Line};
 use super::session::Submission;
 use crate::record::{Attempt, Attempts, Heartbeat, Liveness, State, StateFolder};
+use crate::slurm::{Hands, Held};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// What a case that never ran and cannot run is called.
 pub const CANNOT: &str = "cannot";
+
+/// What a case is called that a scheduler has in its queue, for the first time or again.
+pub const PENDING: &str = "pending";
 
 /// How an output folder stands.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +29,9 @@ pub struct Status {
     pub groups: Vec<CaseStatus>,
     /// Files that are no records or are damaged, and why.
     pub odd: Vec<Odd>,
+    /// Why Slurm could not be asked, if there was something to ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A run.
@@ -38,6 +45,9 @@ pub struct RunStatus {
     pub submission: Option<Submission>,
     /// Its last sign of life.
     pub heartbeat: Option<Heartbeat>,
+    /// The jobs that Slurm has of it, unless it is settled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
 }
 
 /// A case.
@@ -45,7 +55,7 @@ pub struct RunStatus {
 pub struct CaseStatus {
     /// Its label.
     pub case: String,
-    /// `running`, `failed`, `lost`, `changed`, `interrupted`, `never`, `cannot` or `done`.
+    /// `running`, `pending`, `failed`, `lost`, `changed`, `interrupted`, `never`, `cannot` or `done`.
     pub state: String,
     /// Number of the latest attempt; 0 if there is none.
     pub attempt: u32,
@@ -101,8 +111,10 @@ impl Status {
         if !state.runs().is_dir() {
             return Err(NoState { out: out.to_owned() });
         }
+        // Slurm is asked before the records are read: what ends in between is then seen to have ended.
+        let hands = Hands::of(&state);
         let liveness = Liveness::now(&state);
-        let runs = runs(&state, &liveness);
+        let runs = runs(&state, &liveness, &hands);
         let planned = planned(&state, &runs);
         let mut labels: BTreeSet<String> = planned.keys().cloned().collect();
         labels.extend(names(&state.cases()));
@@ -112,13 +124,16 @@ impl Status {
             odd.extend(
                 attempts.odd.iter().map(|(path, reason)| Odd { path: path.clone(), reason: reason.clone() }),
             );
-            cases.push(case(&state, &liveness, &attempts, &label, planned.get(&label), &mut logs));
+            let looks = Looks { state: &state, liveness: &liveness, hands: &hands };
+            cases.push(looks.case(&attempts, &label, planned.get(&label), &mut logs));
         }
         let groups = groups(&state)
             .into_iter()
             .map(|name| {
                 let attempts = Attempts::read(&state.groups().join(&name));
-                case(&state, &liveness, &attempts, &name, None, &mut logs).1
+                Looks { state: &state, liveness: &liveness, hands: &hands }
+                    .case(&attempts, &name, None, &mut logs)
+                    .1
             })
             .collect();
         cases.sort_by(|(a, one), (b, two)| (a, &one.case).cmp(&(b, &two.case)));
@@ -128,8 +143,18 @@ impl Status {
             *counts.entry(case.state.clone()).or_insert(0) += 1;
         }
         let shown = runs.len().saturating_sub(1);
-        let runs = runs.into_iter().enumerate().filter(|(index, run)| run.alive || *index == shown);
-        Ok(Self { counts, runs: runs.map(|(_, run)| run).collect(), cases, groups, odd })
+        let runs = runs
+            .into_iter()
+            .enumerate()
+            .filter(|(index, run)| run.alive || !run.jobs.is_empty() || *index == shown);
+        Ok(Self {
+            counts,
+            runs: runs.map(|(_, run)| run).collect(),
+            cases,
+            groups,
+            odd,
+            trouble: hands.trouble,
+        })
     }
 }
 
@@ -155,7 +180,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// All runs, by number.
-fn runs(state: &StateFolder, liveness: &Liveness) -> Vec<RunStatus> {
+fn runs(state: &StateFolder, liveness: &Liveness, hands: &Hands) -> Vec<RunStatus> {
     let mut numbers: Vec<u32> = names(&state.runs()).iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable();
     let run = |run| {
@@ -163,7 +188,8 @@ fn runs(state: &StateFolder, liveness: &Liveness) -> Vec<RunStatus> {
         let (submission, heartbeat) = (Submission::read(&home), Heartbeat::read(&home));
         let process = submission.as_ref().map(|submission| &submission.process);
         let alive = process.is_some_and(|process| liveness.is_alive(process, &StateFolder::home(run)));
-        RunStatus { run, alive, submission, heartbeat }
+        let jobs = hands.runs.get(&run).cloned().unwrap_or_default();
+        RunStatus { run, alive, submission, heartbeat, jobs }
     };
     numbers.into_iter().map(run).collect()
 }
@@ -175,41 +201,57 @@ fn planned(state: &StateFolder, runs: &[RunStatus]) -> BTreeMap<String, (Line, u
     lines.into_iter().map(|line| (line.case.clone(), (line, run))).collect()
 }
 
-fn case(
-    state: &StateFolder,
-    liveness: &Liveness,
-    attempts: &Attempts,
-    label: &str,
-    planned: Option<&(Line, u32)>,
-    logs: &mut Logs,
-) -> (u8, CaseStatus) {
-    let stands = attempts.state(liveness);
-    let mut status = CaseStatus {
-        case: label.to_owned(),
-        state: stands.name().to_owned(),
-        attempt: 0,
-        run: None,
-        since: None,
-        seconds: None,
-        stages: Vec::new(),
-        reason: None,
-        result: attempts.latest_ok().is_some(),
-    };
-    let mut urgency = urgency(stands);
-    if let Some(latest) = attempts.latest() {
-        fill(&mut status, latest);
-        if matches!(stands, State::Running | State::Lost) {
-            let home = latest.claim.as_ref().map(|claim| claim.home.clone()).unwrap_or_default();
-            let log = logs.entry(home.clone()).or_insert_with(|| tail(&state.path().join(&home)));
-            status.stages = running_stages(log, label);
+/// What a case is looked at with.
+struct Looks<'a> {
+    state: &'a StateFolder,
+    liveness: &'a Liveness,
+    hands: &'a Hands,
+}
+
+impl Looks<'_> {
+    fn case(
+        &self,
+        attempts: &Attempts,
+        label: &str,
+        planned: Option<&(Line, u32)>,
+        logs: &mut Logs,
+    ) -> (u8, CaseStatus) {
+        let stands = attempts.state(self.liveness);
+        let mut status = CaseStatus {
+            case: label.to_owned(),
+            state: stands.name().to_owned(),
+            attempt: 0,
+            run: None,
+            since: None,
+            seconds: None,
+            stages: Vec::new(),
+            reason: None,
+            result: attempts.latest_ok().is_some(),
+        };
+        let mut urgency = urgency(stands);
+        if let Some(latest) = attempts.latest() {
+            fill(&mut status, latest);
+            if matches!(stands, State::Running | State::Lost) {
+                let home = latest.claim.as_ref().map(|claim| claim.home.clone()).unwrap_or_default();
+                let log = logs.entry(home.clone()).or_insert_with(|| tail(&self.state.path().join(&home)));
+                status.stages = running_stages(log, label);
+            }
+        } else if let Some((line, run)) = planned {
+            (status.run, status.reason) = (Some(*run), Some(line.why.clone()));
+            if line.decision == CANNOT {
+                (status.state, urgency) = (CANNOT.to_owned(), 6);
+            }
         }
-    } else if let Some((line, run)) = planned {
-        (status.run, status.reason) = (Some(*run), Some(line.why.clone()));
-        if line.decision == CANNOT {
-            (status.state, urgency) = (CANNOT.to_owned(), 6);
+        if let Some((held, why)) = self.hands.word(label, attempts, stands) {
+            (status.state, urgency) = match held {
+                Held::Lost => (State::Lost.name().to_owned(), look::urgency(State::Lost)),
+                Held::Pending | Held::Running => (PENDING.to_owned(), look::urgency(State::Never)),
+            };
+            status.reason = Some(why.to_owned());
+            status.stages.clear();
         }
+        (urgency, status)
     }
-    (urgency, status)
 }
 
 fn fill(status: &mut CaseStatus, latest: &Attempt) {

@@ -1,6 +1,6 @@
 //! What came of a run: counts, the last line, and the exit code. One place decides both.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How a run as a whole ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ pub enum Stopped {
 }
 
 /// Cases by what came of them. Each case counts once.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// All cases of the cohort, as far as it was asked for.
     pub cases: usize,

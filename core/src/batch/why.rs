@@ -104,7 +104,9 @@ impl Why {
         };
         let stands = attempts.state(&Liveness::now(&state));
         let run = latest.end.as_ref().map(|end| end.run).or(latest.claim.as_ref().map(|claim| claim.run));
-        let home = state.run(run.unwrap_or_default());
+        // A task of a scheduler has a folder of its own for log and heartbeat.
+        let home = latest.claim.as_ref().map(|claim| state.path().join(&claim.home));
+        let home = home.unwrap_or_else(|| state.run(run.unwrap_or_default()));
         let log: Vec<_> = tail(&home).into_iter().filter(|line| is_about(line, label)).collect();
         let ends: Vec<&End> = attempts.ends().map(|(_, end)| end).rev().collect();
         let (cause, hint) =

@@ -4,10 +4,12 @@ use super::cohort::CohortArgs;
 use super::means::MeansArgs;
 use super::progress::{Pace, Reporter};
 use super::stop::Stop;
-use super::{Common, Exit, Failure, Format, WorkflowArgs, load, open_site, print, say, table};
+use super::{
+    Common, Exit, Failure, Format, LogFormat, WorkflowArgs, load, open_site, print, say, submit, table,
+};
 use crate::batch::{
-    Decided, Decider, Finished, Gathered, Listener, Outcome, Session, Start, Summary, longest_first,
-    manifest, place_of, run_cases,
+    Decided, Decider, Finished, Gathered, Listener, Outcome, Part, Session, Start, Stopped, Submission,
+    Summary, longest_first, manifest, place_of, run_cases,
 };
 use crate::capability::Capability;
 use crate::case::{Cohort, CohortCase};
@@ -15,10 +17,13 @@ use crate::group::{self, GroupResult, GroupRun, GroupState};
 use crate::learned::Learned;
 use crate::plan::Graph;
 use crate::record::{Attempts, Ending, Liveness, StateFolder};
-use crate::runner::{CaseInput, CaseResult, Keeping};
+use crate::registry::Registry;
+use crate::runner::{CaseInput, CaseResult, Keeping, RunOptions};
+use crate::site::{Executor, Site};
+use crate::slurm::Hands;
 use clap::Args;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,34 +35,41 @@ const EXAMPLES: usize = 4;
 const REASONS: usize = 12;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct BatchArgs {
     #[command(flatten)]
-    workflow: WorkflowArgs,
+    pub(super) workflow: WorkflowArgs,
     #[command(flatten)]
-    cohort: CohortArgs,
+    pub(super) cohort: CohortArgs,
     /// Where results go: a BIDS data set, made if need be
     #[arg(value_name = "OUT")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     #[command(flatten)]
-    means: MeansArgs,
+    pub(super) means: MeansArgs,
     /// Cases at a time [default: one a core, as far as memory allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
+    pub(super) jobs: Option<u16>,
+    /// Where cases run: in this process, or as an array of Slurm's [default: the site's, or local]
+    #[arg(long, value_enum, value_name = "E")]
+    pub(super) executor: Option<Executor>,
+    /// With Slurm: stay until all is done, and end as a local run does
+    #[arg(long)]
+    pub(super) wait: bool,
     /// Only cases that were tried before and have no result
     #[arg(long)]
-    retry: bool,
+    pub(super) retry: bool,
     /// A case that cannot run is a failure
     #[arg(long)]
-    strict: bool,
+    pub(super) strict: bool,
     /// Say which cases would run, and why; write nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Keep this many replaced results of each case [default: 1]
     #[arg(long, value_name = "N")]
-    keep_replaced: Option<usize>,
+    pub(super) keep_replaced: Option<usize>,
     /// How the answer is written
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    pub(super) format: Format,
 }
 
 impl BatchArgs {
@@ -74,89 +86,171 @@ impl BatchArgs {
 
 pub(super) fn batch(common: &Common, args: &BatchArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
-    let (site, registry) = open_site(common)?;
-    let graph = Arc::new(load(&args.workflow, &registry)?);
-    let cohort = args.cohort.find(&graph, &site)?;
-    let capability = Capability::new(&graph, &registry, &cohort);
-    graph.notes.iter().for_each(|note| tracing::info!("{note}"));
-    cohort.notes.iter().for_each(|note| say(&format!("note: {note}")));
-    capability.check_matched()?;
-    let keeping = args.means.keeping(&site, &graph, &registry)?;
-    let keys = Arc::clone(&keeping.keys);
-    let stop = Stop::install()?;
-    let state = StateFolder::of(&args.out);
+    let scene = Scene::prepare(common, args)?;
+    let held = || Hands::of(&scene.state).held(&scene.state);
+    let slurm = args.executor.unwrap_or(scene.site.batch.executor) == Executor::Slurm;
     if args.dry_run {
-        let cases = decider(args, &graph, &keeping, &state, &stop).all(&cohort, &capability);
-        return Ok(dry_run(args, &cases));
+        let cases = scene.decide(&held(), None);
+        let scripts = if slurm { submit::scripts(&scene, &cases)? } else { Vec::new() };
+        return Ok(dry_run(args, &cases, &scripts));
     }
-    let submission =
-        args.means.submission("batch", &args.workflow, Some(args.cohort.path()), &graph, &registry);
-    let inputs: Vec<BTreeMap<String, CaseInput>> = cohort.cases.iter().map(CohortCase::case_inputs).collect();
-    let session = Session::open(&mut Start {
-        out: &args.out,
-        inputs: &mut inputs.iter().flat_map(BTreeMap::values).filter_map(place_of),
-        keep_replaced: args.keep_replaced.unwrap_or(site.batch.keep_replaced),
-        submission: &submission,
-        keeping: Some(&keeping),
-    })?;
-    session.said().iter().for_each(|line| say(line));
-    let mut cases = decider(args, &graph, &keeping, &state, &stop).all(&cohort, &capability);
+    let submission = args.means.submission(
+        "batch",
+        &args.workflow,
+        Some(args.cohort.path()),
+        &scene.graph,
+        &scene.registry,
+    );
+    let session = scene.open(&submission, None)?;
+    let cases = scene.decide(&held(), None);
     manifest::freeze(session.state(), &session.home(), &cases)?;
     announce(session.run(), &cases);
-    let learned = learn(&state, &cases);
-    longest_first(&mut cases, &learned, &graph);
-    let gathered = Gathered::of(&graph, &cohort, &cases);
-
-    let registry = Arc::new(registry);
-    let mut options = args.means.options(&site, &stop, keeping);
-    let need = Need::of(&cases, &learned, &graph);
-    options.permits = args.jobs.map_or_else(|| need.jobs(options.cores, options.memory_mib), usize::from);
-    options.estimates = learned.peaks_mib(need.largest_bytes);
-    options.kept = graph.kept().into_iter().collect();
-    let pace =
-        Pace::new(cases.iter().filter(|case| case.decision.runs()).count(), need.seconds, options.permits);
-    let reporter = Arc::new(Reporter::of_cohort(common.log_format, pace));
-    let shown = Arc::clone(&reporter);
-    options.events = Arc::new(move |event| shown.show(event));
-    let listener = Told { reporter: &reporter };
-    let mut summary = run_cases(&graph, &registry, &options, &session, cases, &learned, &listener);
-    reporter.close();
-    let run = GroupRun {
-        graph: &graph,
-        registry: &registry,
-        options: &options,
-        keys: &keys,
-        publisher: session.publisher(),
-        run: session.run(),
-    };
-    let groups = gathered.map(|gathered| run_groups(&run, &gathered, &cohort)).unwrap_or_default();
+    if slurm {
+        return submit::submit(&scene, session, &cases, began);
+    }
+    let gathered = Gathered::of(&scene.graph, &scene.cohort, &cases);
+    let mut options = args.means.options(&scene.site, &scene.stop, scene.keeping.clone());
+    let mut summary = scene.run(&session, cases, &mut options);
+    let groups =
+        gathered.map(|gathered| scene.run_groups(&session, &options, None, &gathered)).unwrap_or_default();
     summary.groups_failed = groups.iter().filter(|group| group.state == GroupState::Failed).count();
     drop(session);
     summary.seconds = began.elapsed().as_secs_f64();
-    Ok(conclude(args, &summary, &groups, &stop))
+    Ok(conclude(args, &summary, &serde_json::to_value(&groups)?, scene.stop.stopped()))
 }
 
-fn decider<'a>(
-    args: &'a BatchArgs,
-    graph: &'a Graph,
-    keeping: &'a Keeping,
-    state: &'a StateFolder,
-    stop: &'a Stop,
-) -> Decider<'a> {
-    Decider {
-        graph,
-        keys: &keeping.keys,
-        memo: &keeping.memo,
-        state,
-        out: &args.out,
-        liveness: Liveness::now(state),
-        retry_only: args.retry,
-        cancel: &stop.any,
+/// All that a command over a cohort needs, looked at and found good.
+pub(super) struct Scene<'a> {
+    pub(super) common: &'a Common,
+    pub(super) args: &'a BatchArgs,
+    pub(super) site: Site,
+    pub(super) registry: Arc<Registry>,
+    pub(super) graph: Arc<Graph>,
+    pub(super) cohort: Cohort,
+    capability: Capability,
+    pub(super) keeping: Keeping,
+    pub(super) state: StateFolder,
+    pub(super) stop: Stop,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn prepare(common: &'a Common, args: &'a BatchArgs) -> Result<Self, Failure> {
+        let (site, registry) = open_site(common)?;
+        let graph = Arc::new(load(&args.workflow, &registry)?);
+        let cohort = args.cohort.find(&graph, &site)?;
+        let capability = Capability::new(&graph, &registry, &cohort);
+        graph.notes.iter().for_each(|note| tracing::info!("{note}"));
+        cohort.notes.iter().for_each(|note| say(&format!("note: {note}")));
+        capability.check_matched()?;
+        let keeping = args.means.keeping(&site, &graph, &registry)?;
+        let (state, stop) = (StateFolder::of(&args.out), Stop::install()?);
+        let registry = Arc::new(registry);
+        Ok(Self { common, args, site, registry, graph, cohort, capability, keeping, state, stop })
+    }
+
+    /// Leaves out all other cases: a table may have more rows by now.
+    pub(super) fn keep_only(&mut self, labels: &BTreeSet<String>) {
+        self.cohort.cases.retain(|case| labels.contains(&case.label.to_string()));
+        self.capability = Capability::new(&self.graph, self.registry.as_ref(), &self.cohort);
+    }
+
+    /// Looks at all cases, but for those that a scheduler has in hand.
+    pub(super) fn decide(&self, held: &BTreeMap<String, String>, task: Option<Part>) -> Vec<Decided> {
+        let decider = Decider {
+            graph: &self.graph,
+            keys: &self.keeping.keys,
+            memo: &self.keeping.memo,
+            state: &self.state,
+            out: &self.args.out,
+            liveness: Liveness::now(&self.state),
+            retry_only: self.args.retry,
+            cancel: &self.stop.any,
+            held,
+            task: task.map(|part| (part.run, part.token)),
+        };
+        decider.all(&self.cohort, &self.capability)
+    }
+
+    /// Takes hold of the output folder.
+    pub(super) fn open(&self, submission: &Submission, part: Option<Part>) -> Result<Session, Failure> {
+        let inputs: Vec<BTreeMap<String, CaseInput>> =
+            self.cohort.cases.iter().map(CohortCase::case_inputs).collect();
+        let session = Session::open(&mut Start {
+            out: &self.args.out,
+            inputs: &mut inputs.iter().flat_map(BTreeMap::values).filter_map(place_of),
+            keep_replaced: self.args.keep_replaced.unwrap_or(self.site.batch.keep_replaced),
+            submission,
+            keeping: Some(&self.keeping),
+            part,
+        })?;
+        session.said().iter().for_each(|line| say(line));
+        Ok(session)
+    }
+
+    /// Runs the cases that are to run.
+    fn run(&self, session: &Session, cases: Vec<Decided>, options: &mut RunOptions) -> Summary {
+        let jobs = self.args.jobs.map(usize::from);
+        run_decided(&self.graph, &self.registry, session, cases, options, jobs, self.common.log_format)
+    }
+
+    /// Runs the stages over the cohort, now that all cases have ended and their records are in place.
+    pub(super) fn run_groups(
+        &self,
+        session: &Session,
+        options: &RunOptions,
+        part: Option<Part>,
+        gathered: &Gathered,
+    ) -> Vec<GroupResult> {
+        if let Some(reason) = gathered.waits(&self.cohort) {
+            say(&format!("note: the cohort's stages wait for another run: {reason}"));
+            return Vec::new();
+        }
+        let run = GroupRun {
+            graph: &self.graph,
+            registry: &self.registry,
+            options,
+            keys: &self.keeping.keys,
+            publisher: session.publisher(),
+            run: session.run(),
+            part,
+        };
+        let results = group::run(&run, &gathered.cases(&run.publisher.place().state));
+        for result in &results {
+            say(&group_line(result));
+        }
+        results
     }
 }
 
+/// Runs the cases that are to run, the longest first; `jobs` at a time, unless set as many as there is room for.
+pub(super) fn run_decided(
+    graph: &Arc<Graph>,
+    registry: &Arc<Registry>,
+    session: &Session,
+    mut cases: Vec<Decided>,
+    options: &mut RunOptions,
+    jobs: Option<usize>,
+    log_format: LogFormat,
+) -> Summary {
+    let learned = learn(session.state(), &cases);
+    longest_first(&mut cases, &learned, graph);
+    let need = Need::of(&cases, &learned, graph);
+    options.permits = jobs.unwrap_or_else(|| need.jobs(options.cores, options.memory_mib));
+    options.estimates = learned.peaks_mib(need.largest_bytes);
+    options.kept = graph.kept().into_iter().collect();
+    let running = cases.iter().filter(|case| case.decision.runs()).count();
+    let pace = Pace::new(running, need.seconds, options.permits);
+    let reporter = Arc::new(Reporter::of_cohort(log_format, pace));
+    let shown = Arc::clone(&reporter);
+    options.events = Arc::new(move |event| shown.show(event));
+    let listener = Told { reporter: &reporter };
+    let summary = run_cases(graph, registry, options, session, cases, &learned, &listener);
+    reporter.close();
+    summary
+}
+
 /// What earlier attempts at these cases took.
-fn learn(state: &StateFolder, cases: &[Decided]) -> Learned {
+pub(super) fn learn(state: &StateFolder, cases: &[Decided]) -> Learned {
     let mut learned = Learned::default();
     for case in cases {
         let attempts = Attempts::of_case(state, &case.label.to_string());
@@ -218,11 +312,11 @@ fn announce(run: u32, cases: &[Decided]) {
     }
 }
 
-fn dry_run(args: &BatchArgs, cases: &[Decided]) -> Exit {
+fn dry_run(args: &BatchArgs, cases: &[Decided], scripts: &[String]) -> Exit {
     match args.format {
         Format::Json => {
             let lines: Vec<manifest::Line> = cases.iter().map(manifest::Line::of).collect();
-            print(&format!("{:#}", json!({ "cases": lines })));
+            print(&format!("{:#}", json!({ "cases": lines, "scripts": scripts })));
         }
         Format::Text => {
             let mut rows = table::plain(&["case", "decision", "why"]);
@@ -231,6 +325,9 @@ fn dry_run(args: &BatchArgs, cases: &[Decided]) -> Exit {
                 rows.add_row([label.as_str(), &decision, case.decision.why()]);
             }
             print(&rows.to_string());
+            for script in scripts {
+                print(&format!("\n{script}"));
+            }
         }
     }
     let running = cases.iter().filter(|case| case.decision.runs()).count();
@@ -283,19 +380,6 @@ fn case_line(result: &CaseResult, finished: &Finished) -> String {
     line
 }
 
-/// Runs the stages over the cohort, now that all cases have ended and their records are in place.
-fn run_groups(run: &GroupRun<'_>, gathered: &Gathered, cohort: &Cohort) -> Vec<GroupResult> {
-    if let Some(reason) = gathered.waits(cohort) {
-        say(&format!("note: the cohort's stages wait for another run: {reason}"));
-        return Vec::new();
-    }
-    let results = group::run(run, &gathered.cases(&run.publisher.place().state));
-    for result in &results {
-        say(&group_line(result));
-    }
-    results
-}
-
 /// `cohort stage `volumes` done in 3.1 s`, or what went wrong.
 fn group_line(result: &GroupResult) -> String {
     let subject = result.subject.as_ref().map(|subject| format!(" of {subject}")).unwrap_or_default();
@@ -315,8 +399,13 @@ fn group_line(result: &GroupResult) -> String {
 }
 
 /// The last line and the exit code.
-fn conclude(args: &BatchArgs, summary: &Summary, groups: &[GroupResult], stop: &Stop) -> Exit {
-    let (outcome, line) = summary.conclude(stop.stopped(), args.strict);
+pub(super) fn conclude(
+    args: &BatchArgs,
+    summary: &Summary,
+    groups: &serde_json::Value,
+    stopped: Option<Stopped>,
+) -> Exit {
+    let (outcome, line) = summary.conclude(stopped, args.strict);
     if args.format == Format::Json {
         print(&format!("{:#}", json!({ "outcome": outcome, "summary": summary, "groups": groups })));
     }
@@ -325,6 +414,11 @@ fn conclude(args: &BatchArgs, summary: &Summary, groups: &[GroupResult], stop: &
         let out = args.out.display();
         say(&format!("note: `neuroloom status {out}` lists them, `neuroloom why {out} CASE` says why"));
     }
+    exit_of(outcome)
+}
+
+/// The exit code of an outcome.
+pub(super) const fn exit_of(outcome: Outcome) -> Exit {
     match outcome {
         Outcome::Fine => Exit::Fine,
         Outcome::SomeFailed => Exit::SomeFailed,

@@ -18,20 +18,20 @@ use std::sync::Arc;
 const MIB_OF_GIB: f64 = 1024.0;
 /// Share of a memory budget, or of the memory that is there, which a run plans with: peaks are expected and not known, and files
 /// that are read need some, too.
-const SHARE_OF_MEMORY: f64 = 0.85;
+pub(super) const SHARE_OF_MEMORY: f64 = 0.85;
 
 /// What a run works with. Nothing of it changes a result.
 #[derive(Debug, Args)]
 pub(super) struct MeansArgs {
     /// Device of stages that name none: `auto`, `cpu`, `cuda:0` …
     #[arg(long, value_name = "D")]
-    device: Option<String>,
+    pub(super) device: Option<String>,
     /// Threads that may work at a time [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    pub(super) threads: Option<u16>,
     /// Memory to plan with [default: most of what is free]
     #[arg(long, value_name = "GIB")]
-    memory: Option<f64>,
+    pub(super) memory: Option<f64>,
     /// Where results of stages are kept for later runs [default: the site's, or ~/.cache/neuroloom/store]
     #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
     cache: Option<PathBuf>,

@@ -55,6 +55,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
         keep_replaced: site.batch.keep_replaced,
         submission: &submission,
         keeping: Some(&keeping),
+        part: None,
     })?;
     session.said().iter().for_each(|line| say(line));
     let plan = Arc::new(plan);

@@ -24,6 +24,9 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Failure> {
     for odd in &status.odd {
         say(&format!("warning: {}: {}", odd.path.display(), odd.reason));
     }
+    if let Some(trouble) = &status.trouble {
+        say(&format!("warning: what waits is told from records alone: {trouble}"));
+    }
     match args.format {
         Format::Json => print(&serde_json::to_string_pretty(&status)?),
         Format::Text => print(&text(&status, args.all)),
@@ -76,7 +79,9 @@ fn run_line(run: &RunStatus) -> String {
     if let Some(submission) = &run.submission {
         let _ = write!(line, ": {} of {}, {}", submission.command, submission.name, submission.since);
         let process = &submission.process;
-        if run.alive {
+        if !run.jobs.is_empty() {
+            let _ = write!(line, ", with Slurm as {}", run.jobs.join(" "));
+        } else if run.alive {
             let _ = write!(line, ", alive on {} (process {})", process.host, process.pid);
         } else {
             line.push_str(", ended");

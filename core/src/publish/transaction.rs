@@ -168,7 +168,7 @@ impl<'a> Transaction<'a> {
         super::write_synced(&self.part.join(STEPS), &steps)?;
         sync_tree(&self.part)?;
         let whose = &self.steps.whose;
-        if Attempts::highest(&self.place.state.path().join(&whose.records)) > whose.number {
+        if Attempts::is_overtaken(&self.place.state.path().join(&whose.records), whose.number) {
             return Err(PublishError::Fenced { name: whose.name.clone() });
         }
         let ready = self.part.with_extension(READY);

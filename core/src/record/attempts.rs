@@ -2,7 +2,7 @@
 
 use super::files::{RecordError, StateFolder, write_new};
 use super::process::Liveness;
-use super::{Claim, End, Ending};
+use super::{Claim, End, Ending, Token};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -162,12 +162,20 @@ impl Attempts {
         Ok(if created { Claimed::Mine(number) } else { Claimed::Taken })
     }
 
-    /// The highest number that anybody has claimed in a folder of records; 0 if nobody has.
-    pub fn highest(folder: &Path) -> u32 {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-        let number = |name: String| name.split_once('.')?.0.parse().ok();
-        let numbers = entries.filter_map(|entry| number(entry.file_name().to_string_lossy().into_owned()));
-        numbers.max().unwrap_or(0)
+    /// Whether an attempt may not publish any more: another has taken its place, or somebody has written its end.
+    ///
+    /// The higher number has the right, but among tasks of one run that a scheduler started, the one it started last.
+    pub fn is_overtaken(folder: &Path, number: u32) -> bool {
+        let all = Self::read(folder);
+        let own = all.list.iter().find(|attempt| attempt.number == number);
+        let claim = own.and_then(|attempt| attempt.claim.as_ref());
+        let token = |claim: &Claim| claim.token.as_deref().and_then(Token::parse);
+        let newer = |other: &Attempt| match (claim, &other.claim) {
+            (Some(own), Some(theirs)) if own.is_overruled(theirs.run, token(theirs)) => true,
+            (Some(own), Some(theirs)) if theirs.is_overruled(own.run, token(own)) => false,
+            _ => other.number > number,
+        };
+        own.is_some_and(|attempt| attempt.end.is_some()) || all.list.iter().any(newer)
     }
 
     /// Writes how an attempt ended, unless that is written already.
@@ -261,6 +269,25 @@ mod tests {
         let (one, two) = (Attempts::of_case(&state, "sub-01"), Attempts::of_case(&state, "sub-01"));
         assert_eq!(one.claim_next(&state, &claim(Process::this())).unwrap(), Claimed::Mine(1));
         assert_eq!(two.claim_next(&state, &claim(Process::this())).unwrap(), Claimed::Taken);
+    }
+
+    #[test]
+    fn a_task_that_was_put_back_overrules_its_earlier_start_whatever_the_numbers_say() {
+        let (_folder, state) = scene();
+        let records = state.case("sub-01");
+        let take = |token: &str| {
+            let claim = Claim { token: Some(token.to_owned()), ..claim(Process::this()) };
+            Attempts::of_case(&state, "sub-01").claim_next(&state, &claim).unwrap();
+        };
+        take("slurm:12_3.1");
+        take("slurm:12_3.0");
+        assert!(!Attempts::is_overtaken(&records, 1), "the later start");
+        assert!(Attempts::is_overtaken(&records, 2), "the earlier start, which woke up late");
+        take("slurm:13_0.0");
+        assert!(Attempts::is_overtaken(&records, 1));
+        assert!(!Attempts::is_overtaken(&records, 3));
+        Attempts::write_end(&state, &records, 3, &end(Ending::Interrupted)).unwrap();
+        assert!(Attempts::is_overtaken(&records, 3), "somebody gave it up");
     }
 
     #[test]

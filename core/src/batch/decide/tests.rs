@@ -67,6 +67,8 @@ impl Scene {
             liveness: Liveness::now(&self.state),
             retry_only,
             cancel: &AtomicBool::new(false),
+            held: &BTreeMap::new(),
+            task: None,
         };
         let mut case = Decided {
             label: CaseLabel::parse("sub-01").unwrap(),
