@@ -170,6 +170,40 @@ impl Operator for Sleeper {
     }
 }
 
+/// Who is hungry, and how much.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(crate = "sdk::schemars")]
+pub struct Hunger {
+    /// MiB that it takes.
+    mib: u32,
+    /// Only for an image with a voxel above this.
+    above: f32,
+}
+
+/// Holds memory for a moment.
+pub struct Hungry(Hunger);
+
+impl Operator for Hungry {
+    const INFO: OperatorInfo =
+        OperatorInfo { name: "hungry", summary: "Takes memory for some images.", ..Pass::INFO };
+    type Settings = Hunger;
+
+    fn open(settings: Hunger, _: &Place) -> Result<Self, OperatorError> {
+        Ok(Self(settings))
+    }
+
+    fn run(&mut self, inputs: &Inputs, _: &Context) -> Result<Outputs, OperatorError> {
+        let image = inputs.image("image")?;
+        if image.voxels().iter().any(|voxel| *voxel > self.0.above) {
+            // Written to, so that the kernel gives it.
+            let held = vec![1_u8; (self.0.mib as usize) << 20];
+            std::hint::black_box(&held);
+        }
+        Ok(Outputs::new().with("image", image))
+    }
+}
+
 /// What stands for a model.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -309,5 +343,5 @@ impl GroupOperator for Visits {
 
 sdk::export_plugin![
     Pass, PanicRun, PanicPart, PanicOpen, PanicDrop, PanicInterface, Fails, MakesNan, WrongGrid, WrongKind, WrongPort,
-    MakesNothing, Sleeper, Shift, Nothing, Talker; groups: Census, Visits
+    MakesNothing, Sleeper, Hungry, Shift, Nothing, Talker; groups: Census, Visits
 ];

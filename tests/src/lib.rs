@@ -2,6 +2,7 @@
 
 pub mod cohort;
 pub mod scene;
+pub mod slurm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,0 +1,162 @@
+//! A cohort on a Slurm of the test's own: submitted, awaited, cancelled, short of memory.
+
+#![cfg(unix)]
+
+use neuroloom_tests::cohort::{SmallCohort, assert_same_tree, ends, labels};
+use neuroloom_tests::scene::tree;
+use neuroloom_tests::slurm::Cluster;
+use neuroloom_tests::{Finished, finish, neuroloom};
+use serde_json::Value as Json;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A task of one processor and little memory.
+const SMALL: &str = "cpus = 1\nmemory_gib = [0.5]\ngroup = { memory_gib = 0.25 }";
+
+fn wait_until(what: &str, holds: &mut dyn FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn succeeded(cluster: &Cluster, out: &Path, run: &Finished, last: &str) {
+    assert_eq!(run.code, Some(0), "{}\n{}", run.stderr, cluster.logs(out));
+    assert!(run.stderr.contains(last), "{}", run.stderr);
+}
+
+fn assert_once_each(out: &Path, cases: usize) {
+    assert_eq!(labels(out).len(), cases);
+    for label in labels(out) {
+        let ok = ends(out, &label).iter().filter(|end| end["ending"] == "ok").count();
+        assert_eq!(ok, 1, "{label} was completed once");
+    }
+}
+
+#[test]
+fn a_cohort_on_slurm_is_what_a_local_run_makes_with_one_array_and_one_job_after_it() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let cohort = SmallCohort::new("slurm-plain", 6);
+    let (expected, _) = cohort.undisturbed();
+    let out = cohort.path("out");
+    let site = format!("{SMALL}\ncases_per_task = 2\nthrottle = 2");
+    let run = finish(cluster.batch(&cohort, &out, &site).arg("--wait"));
+    succeeded(&cluster, &out, &run, "finished: 6 done");
+    assert!(run.stderr.contains("submitted 6 cases as 3 tasks of 1 arrays"), "{}", run.stderr);
+    assert_eq!(cluster.sbatch_calls(), 2);
+    assert_same_tree(&tree(&out), &expected);
+    assert_once_each(&out, 6);
+    let status = cluster.status(&out);
+    assert_eq!(status["counts"], serde_json::json!({ "done": 6 }), "{status}");
+    let again = finish(cluster.batch(&cohort, &out, &site).arg("--wait"));
+    succeeded(&cluster, &out, &again, "nothing to do: 6 up to date");
+    assert_eq!(cluster.sbatch_calls(), 2, "there was nothing to submit");
+    let claim = std::fs::read_to_string(out.join(".neuroloom/cases/sub-01/0001.claim.json")).unwrap();
+    let claim: Json = serde_json::from_str(&claim).unwrap();
+    assert!(claim["token"].as_str().unwrap().starts_with("slurm:"), "{claim}");
+}
+
+#[test]
+fn what_slurm_has_in_hand_is_not_submitted_twice_and_can_be_cancelled() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let cohort = SmallCohort::new("slurm-cancel", 500);
+    let out = cohort.path("out");
+    let began = Instant::now();
+    let run = finish(&mut cluster.batch(&cohort, &out, SMALL));
+    let seconds = began.elapsed().as_secs_f64();
+    succeeded(&cluster, &out, &run, "submitted 500 cases as 500 tasks of 1 arrays");
+    assert_eq!(cluster.sbatch_calls(), 2, "an array, and a job after it");
+    let status = cluster.status(&out);
+    let count = |status: &Json, state: &str| status["counts"][state].as_u64().unwrap_or(0);
+    let held = count(&status, "pending") + count(&status, "running") + count(&status, "done");
+    assert_eq!(held, 500, "{}", status["counts"]);
+
+    let second = finish(&mut cluster.batch(&cohort, &out, SMALL));
+    assert_eq!(second.code, Some(0), "{}", second.stderr);
+    assert!(second.stderr.contains(" 0 of 500 cases run"), "{}", second.stderr);
+    assert_eq!(cluster.sbatch_calls(), 2, "nothing was submitted twice");
+    let mut command = cluster.talk(neuroloom());
+    let cancelled = finish(command.arg("cancel").arg(&out));
+    assert_eq!(cancelled.code, Some(0), "{}", cancelled.stderr);
+    wait_until("the queue is empty", &mut || cluster.queue().is_empty());
+    let status = cluster.status(&out);
+    assert_eq!(count(&status, "pending") + count(&status, "running"), 0, "{}", status["counts"]);
+    // Wall time on a machine that does other things, too.
+    assert!(seconds < 20.0, "submission took {seconds:.1} s");
+}
+
+#[test]
+fn a_case_that_wants_more_memory_gets_it_and_one_that_always_fails_stops_no_other() {
+    let Some(cluster) = Cluster::start(&[("SLURM_DEV_CGROUP", "1")]) else { return };
+    let cohort = SmallCohort::new("slurm-memory", 4);
+    let hungry = "operator = \"hungry\"\ninputs.image = \"image\"\nsettings = { mib = 600, above = 150.0 }";
+    let text = cohort.workflow();
+    let first = text.find("operator = \"sleeper\"").unwrap();
+    let end = first + text[first..].find("[stages.bright]").unwrap();
+    cohort.set_workflow(&format!("{}{hungry}\n{}", &text[..first], &text[end..]));
+    cohort.write_image("sub-02", 200.0);
+    std::fs::write(cohort.image("sub-03"), "no image").unwrap();
+    let out = cohort.path("out");
+    let site = "cpus = 1\nmemory_gib = [0.4, 1]\ngroup = { memory_gib = 0.25 }";
+    let run = finish(cluster.batch(&cohort, &out, site).arg("--wait"));
+    assert_eq!(run.code, Some(1), "{}\n{}", run.stderr, cluster.logs(&out));
+    assert!(run.stderr.contains("finished with failures: 3 done, 1 failed"), "{}", run.stderr);
+    assert_eq!(cluster.sbatch_calls(), 4, "two rounds");
+    let attempts = ends(&out, "sub-02");
+    assert_eq!(attempts[0]["ending"], "interrupted", "{attempts:?}");
+    assert_eq!(attempts[0]["reason"], "ran out of memory with 0.4 GiB, goes on with 1 GiB");
+    assert_eq!(attempts[1]["ending"], "ok", "{attempts:?}");
+    for label in ["sub-01", "sub-04"] {
+        assert_eq!(ends(&out, label).len(), 1, "{label} was left alone");
+    }
+    let failed = ends(&out, "sub-03");
+    assert_eq!(failed.len(), 1, "a failure is no reason to try again: {failed:?}");
+    assert!(failed[0]["reason"].as_str().unwrap().contains("input `image` could not be read"), "{failed:?}");
+
+    cohort.write_image("sub-04", 300.0);
+    let site = "cpus = 1\nmemory_gib = [0.4]\ngroup = { memory_gib = 0.25 }";
+    let run = finish(cluster.batch(&cohort, &out, site).arg("--wait"));
+    assert_eq!(run.code, Some(1), "{}\n{}", run.stderr, cluster.logs(&out));
+    let last = ends(&out, "sub-04").pop().unwrap();
+    assert_eq!(last["reason"], "out of memory: 0.4 GiB, the largest class, were too little", "{last}");
+}
+
+#[test]
+fn a_task_that_is_warned_of_its_limit_goes_on_in_the_next_class_of_time() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let cohort = SmallCohort::new("slurm-time", 1);
+    cohort.set_workflow(&cohort.workflow().replacen("seconds = 0.1", "seconds = 4.0", 1));
+    let out = cohort.path("out");
+    let site = format!("{SMALL}\nminutes = [10, 20]");
+    let sent = finish(&mut cluster.batch(&cohort, &out, &site));
+    succeeded(&cluster, &out, &sent, "submitted 1 cases");
+    wait_until("the case runs", &mut || cluster.status(&out)["counts"]["running"] == 1);
+    let task = cluster.queue().into_iter().find(|(job, ..)| job.contains('_')).unwrap().0;
+    assert_eq!(cluster.slurm("scancel", &["--batch", "--signal=USR1", &task]).code, Some(0));
+    wait_until("the case is done", &mut || cluster.status(&out)["counts"]["done"] == 1);
+    let attempts = ends(&out, "sub-01");
+    assert_eq!(attempts[0]["ending"], "interrupted", "{attempts:?}");
+    let places = std::fs::read_to_string(out.join(".neuroloom/runs/0001/round-02.jsonl")).unwrap();
+    assert!(places.contains("ran out of time after 10 min, goes on with 20 min"), "{places}");
+}
+
+#[test]
+fn a_refusal_is_shown_as_slurm_says_it_and_leaves_nothing_behind() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let cohort = SmallCohort::new("slurm-refused", 1);
+    let out = cohort.path("out");
+    let run = finish(&mut cluster.batch(&cohort, &out, "partition = \"nowhere\""));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("sbatch: error: invalid partition specified: nowhere"), "{}", run.stderr);
+    assert!(cluster.queue().is_empty());
+    let status = cluster.status(&out);
+    assert_eq!(status["counts"]["never"], 1, "{status}");
+    let dry = finish(cluster.batch(&cohort, &out, SMALL).arg("--dry-run"));
+    succeeded(&cluster, &out, &dry, "1 of 1 cases would run; nothing was written");
+    assert!(dry.stdout.contains("#SBATCH --array=0-0\n"), "{}", dry.stdout);
+    assert!(dry.stdout.contains(" slurm follow "), "{}", dry.stdout);
+}
