@@ -140,7 +140,7 @@ fn a_sheared_grid_is_written_without_qform_and_read_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sheared.nii.gz");
     // Of a gantry's tilt, and of the rounding in a chain of programs, at which ITK refuses a file.
-    for (shear, degrees) in [(0.125, "7.13"), (0.00390625, "0.22")] {
+    for (shear, degrees) in [(0.125, "7.13"), (0.003_906_25, "0.22")] {
         let rows = [[1.0, shear, 0.0, -3.0], [0.0, 1.0, 0.0, 5.0], [0.0, 0.0, 2.0, 7.0]];
         let grid = Grid::new([3, 3, 3], Affine::from_rows(rows));
         let volume = AnyVolume::Mask(Mask::new(grid, vec![1; 27]).unwrap());
