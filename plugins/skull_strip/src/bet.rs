@@ -92,6 +92,12 @@ const COARSE_LEVELS: usize = 2;
 /// Most iterations on the meshes of 162, 642, 2562 (the published number) and 10242 vertices. The last, whose edges of 4 mm
 /// follow the folds at the base, starts from a surface at rest and has little way to go.
 const MOST_ITERATIONS: [usize; 4] = [300, 300, 400, 25];
+/// What the threshold loses on the finest mesh in thick slices. There the thin fluid around the brain shares its voxels with
+/// it and belongs to the mask, so that the surface rests where likeness has fallen a little farther.
+const THICK_LOSS: f64 = 0.1;
+/// Change of the threshold per head radius upwards on the same mesh. Fluid is widest at the base, in the cisterns; at the
+/// vertex the brain lies against dura and marrow, which slices cut at a slant.
+const THICK_GRADIENT: f64 = 0.3;
 /// Share of folded triangles from which on the surface is grown again, stiffer.
 const MOST_FOLDED: f64 = 0.03;
 /// Smoothness at each further try, as a multiple of the published force.
@@ -213,6 +219,13 @@ impl Options {
     }
 }
 
+impl Forces {
+    /// The same for the finest mesh in slices in which fluid has no voxels of its own.
+    fn on_thick_slices(self) -> Self {
+        Self { fraction: self.fraction - THICK_LOSS, gradient: self.gradient + THICK_GRADIENT, ..self }
+    }
+}
+
 /// Finds the brain of a head image.
 ///
 /// * `image`: a whole head or a part with most of the brain, T1, T2, FLAIR or PD, with or without contrast agent; any
@@ -261,7 +274,9 @@ fn judged(
     let sharpness = edge_sharpness(&fit.mesh, sampler);
     let mut voxels = voxels_inside(&fit.mesh, image.grid(), ctx)?;
     let dark = |n: usize| image.voxels()[n] < head.tissue[0];
-    peel(&mut voxels, image.grid(), sampler.voxels(), dark, ctx)?;
+    if !head.thick {
+        peel(&mut voxels, image.grid(), sampler.voxels(), dark, ctx)?;
+    }
     let mask = Mask::new(*image.grid(), voxels.freeze())?;
     let volume_ml = mask.count() as f64 * image.grid().voxel_volume_mm3() / 1000.0;
     if !(BRAIN_RANGE_ML[0]..=BRAIN_RANGE_ML[1]).contains(&volume_ml) {
@@ -322,9 +337,11 @@ fn grow(ground: &Ground, forces: &Forces, ctx: &Context) -> Result<Fit, Operator
     let Ground { sampler, head, start } = ground;
     let mut mesh = start.clone();
     let mut rest = settle(&mut mesh, sampler, head, forces, MOST_ITERATIONS[0], ctx)?;
-    for most in &MOST_ITERATIONS[1..] {
+    for (n, most) in MOST_ITERATIONS.iter().enumerate().skip(1) {
         mesh = mesh.refined();
-        let finer = settle(&mut mesh, sampler, head, forces, *most, ctx)?;
+        let finest = n + 1 == MOST_ITERATIONS.len();
+        let forces = if finest && head.thick { forces.on_thick_slices() } else { *forces };
+        let finer = settle(&mut mesh, sampler, head, &forces, *most, ctx)?;
         rest = Rest { iterations: rest.iterations + finer.iterations, ..finer };
     }
     let head_mm3 = 4.0 / 3.0 * std::f64::consts::PI * head.radius_mm.powi(3);

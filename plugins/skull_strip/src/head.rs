@@ -103,6 +103,8 @@ const CORE_RADII: f64 = 0.45;
 const SPREADS: f32 = 2.5;
 /// The least it reaches, as a share of the median above air, should the depth of the brain be of one tissue.
 const LEAST_SPREAD: f32 = 0.25;
+/// Largest spacing at which the fluid around the brain, 2 to 3 mm wide, has voxels of its own, mm.
+const FINE_MM: f64 = 2.0;
 /// Volume of a head in view, ml: from a cut newborn's to a giant's.
 const HEAD_RANGE_ML: [f64; 2] = [200.0, 12_000.0];
 
@@ -121,6 +123,8 @@ pub struct Head {
     pub centre: Point,
     /// Radius of a ball of the head's volume above the neck, mm.
     pub radius_mm: f64,
+    /// Whether slices are so thick that the fluid around the brain has no voxels of its own.
+    pub thick: bool,
 }
 
 /// Voxels looked at: place and value.
@@ -163,12 +167,24 @@ pub fn survey(image: &Image, ctx: &Context) -> Result<Head, OperatorError> {
     }
     let centre = centre.map(|sum| sum / weights);
     let radius_mm = (volume_mm3 * 0.75 / std::f64::consts::PI).cbrt();
-    let tissue = tissue_range(&samples, centre, radius_mm, [low, air]);
-    Ok(Head { low, air, high, tissue, centre, radius_mm })
+    let thick = is_thick(image.grid());
+    let tissue = tissue_range(&samples, centre, radius_mm, [low, air], thick);
+    Ok(Head { low, air, high, tissue, centre, radius_mm, thick })
+}
+
+/// Whether a spacing is so large that the fluid around the brain, and the bone next to it, have no voxels of their own.
+fn is_thick(grid: &Grid) -> bool {
+    grid.spacing_mm().iter().any(|&mm| mm > FINE_MM)
 }
 
 /// Lower quarter of the intensities deep in the brain, and the border above which they are no tissue.
-fn tissue_range(samples: &Samples, centre: Point, radius_mm: f64, [low, air]: [f32; 2]) -> [f32; 2] {
+fn tissue_range(
+    samples: &Samples,
+    centre: Point,
+    radius_mm: f64,
+    [low, air]: [f32; 2],
+    thick: bool,
+) -> [f32; 2] {
     let reach_mm = CORE_RADII * radius_mm;
     let near = |place: &Point| {
         let away = minus(*place, centre);
@@ -178,17 +194,23 @@ fn tissue_range(samples: &Samples, centre: Point, radius_mm: f64, [low, air]: [f
         .filter(|(place, value)| **value > air && near(place))
         .map(|(_, value)| *value)
         .collect();
-    tissue_of(&mut core, low).unwrap_or([air, f32::MAX])
+    tissue_of(&mut core, low, thick).unwrap_or([air, f32::MAX])
 }
 
 /// Lower quarter of intensities that are brain for certain, and the border above which they are no tissue; `None` without
 /// any. They are put out of order.
-pub fn tissue_of(core: &mut [f32], low: f32) -> Option<[f32; 2]> {
+///
+/// Fluid that is darker than tissue (T1, FLAIR) widens the lower half of the range and says nothing of its upper end. In
+/// `thick` slices, where marrow runs into brain without dark bone between and the bright border alone tells them apart, the
+/// lower half is taken to be half way to as narrow as the upper.
+pub fn tissue_of(core: &mut [f32], low: f32, thick: bool) -> Option<[f32; 2]> {
     if core.is_empty() {
         return None;
     }
     let [quarter, half, rest] = [25.0, 50.0, 75.0].map(|percent| percentile(core, percent));
-    let spread = (SPREADS * (rest - quarter)).max(LEAST_SPREAD * (half - low));
+    let (above, below) = (rest - half, half - quarter);
+    let below = if thick { below.min(f32::midpoint(above, below)) } else { below };
+    let spread = (SPREADS * (above + below)).max(LEAST_SPREAD * (half - low));
     Some([quarter, half + spread])
 }
 

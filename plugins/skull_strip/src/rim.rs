@@ -7,8 +7,6 @@
 use crate::surface::WHOLE;
 use sdk::{Context, Grid, OperatorError};
 
-/// Largest spacing at which the fluid around the brain, 2 to 3 mm wide, has voxels of its own, mm.
-const FINE_MM: f64 = 2.0;
 /// Depth to which voxels are peeled off, mm: the width of that fluid.
 const DEPTH_MM: f64 = 2.0;
 /// Likeness below which a voxel is not brain: past the middle between fluid and grey matter in T1 (0.3 and 0.85 of white
@@ -17,6 +15,7 @@ const LEAST_LIKENESS: f32 = 0.7;
 
 /// Takes dark voxels off the rim of `mask`, layer by layer; all 0 and 1, `i` fastest.
 ///
+/// * `grid`: of spacings that are not thick ([`Head::thick`](crate::head::Head::thick)).
 /// * `likeness`: of the image's voxels, 255 for brain.
 /// * `dark`: whether a voxel is darker than brain, and not brighter.
 ///
@@ -29,12 +28,8 @@ pub fn peel(
     dark: impl Fn(usize) -> bool,
     ctx: &Context,
 ) -> Result<(), OperatorError> {
-    let spacing = grid.spacing_mm();
-    if spacing.iter().any(|&mm| mm > FINE_MM) {
-        return Ok(());
-    }
     let least = (WHOLE * LEAST_LIKENESS) as u8;
-    let finest = spacing.iter().copied().fold(FINE_MM, f64::min);
+    let finest = grid.spacing_mm().into_iter().fold(DEPTH_MM, f64::min);
     let mut candidates: Vec<usize> =
         (0..mask.len()).filter(|&n| mask[n] == 1 && at_border(mask, grid, n)).collect();
     for _ in 0..(DEPTH_MM / finest).round() as usize {
@@ -74,8 +69,8 @@ mod tests {
     use sdk::testing::context;
 
     /// A cube of 10 voxels in a grid of 14, its outer layer of likeness 0.2 and dark or bright.
-    fn peeled(spacing_mm: f64, dark: bool) -> usize {
-        let grid = Grid::axis_aligned([14; 3], [spacing_mm; 3]);
+    fn peeled(dark: bool) -> usize {
+        let grid = Grid::axis_aligned([14; 3], [1.0; 3]);
         let depth = |n: usize| grid.index(n).into_iter().map(|i| i.min(13 - i)).min().unwrap_or(0);
         let mut mask: Vec<u8> = (0..grid.len()).map(|n| u8::from(depth(n) >= 2)).collect();
         let likeness: Vec<u8> = (0..grid.len()).map(|n| if depth(n) >= 3 { 255 } else { 50 }).collect();
@@ -84,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dark_rim_of_fine_voxels_goes_and_a_bright_one_or_one_of_thick_voxels_stays() {
-        assert_eq!([peeled(1.0, true), peeled(1.0, false), peeled(3.0, true)], [512, 1000, 1000]);
+    fn a_dark_rim_goes_and_a_bright_one_stays() {
+        assert_eq!([peeled(true), peeled(false)], [512, 1000]);
     }
 }

@@ -75,7 +75,7 @@ pub fn from_mask(
     };
     let core = places.iter().filter(|(_, place)| near(*place)).map(|(offset, _)| image.voxels()[*offset]);
     let mut core: Vec<f32> = core.filter(|value| *value > head.air).collect();
-    head.tissue = tissue_of(&mut core, head.low).ok_or(StartError::NoTissue { air: head.air })?;
+    head.tissue = tissue_of(&mut core, head.low, head.thick).ok_or(StartError::NoTissue { air: head.air })?;
     head.centre = centre;
     for (vertex, reach) in mesh.vertices.iter_mut().zip(reach) {
         *vertex = plus(centre, START_SHARE * reach, minus(*vertex, centre));

@@ -253,8 +253,15 @@ fn intensity_force(place: Point, normal: Point, sampler: &Sampler, head: &Head, 
 mod tests {
     use super::*;
 
-    const HEAD: Head =
-        Head { low: 10.0, air: 20.0, high: 300.0, tissue: [110.0, 210.0], centre: [0.0; 3], radius_mm: 80.0 };
+    const HEAD: Head = Head {
+        low: 10.0,
+        air: 20.0,
+        high: 300.0,
+        tissue: [110.0, 210.0],
+        centre: [0.0; 3],
+        radius_mm: 80.0,
+        thick: false,
+    };
 
     #[test]
     fn tissue_is_wholly_brain_and_air_fat_and_vessels_are_not() {

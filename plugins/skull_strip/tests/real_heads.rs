@@ -8,8 +8,8 @@ use sdk::testing::context;
 use sdk::{Affine, Image, nifti};
 use std::path::{Path, PathBuf};
 
-/// What any T1 image must reach; the published program has 0.884 to 0.976 at its own default.
-const LEAST_DICE: f64 = 0.93;
+/// What any image must reach; the published program has 0.884 to 0.976 at its own default.
+const LEAST_DICE: f64 = 0.94;
 
 /// The test images beside the repository, if they are there.
 fn data() -> Option<PathBuf> {
@@ -87,7 +87,7 @@ fn on_own_grid(folder: &Path, image: &str, reference: &str) -> f64 {
 }
 
 #[test]
-fn one_default_reaches_0_93_on_every_t1_head_with_a_mask() {
+fn one_default_reaches_0_94_on_every_t1_head_with_a_mask() {
     let Some(data) = data() else { return };
     let found = [
         ("ms01 T1", ms(&data.join("ms01"), "T1W")),
