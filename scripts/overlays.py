@@ -83,4 +83,5 @@ def main():
     Image.fromarray(np.vstack(rows)).quantize(48).save(options.out, optimize=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

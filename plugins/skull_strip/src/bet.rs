@@ -5,8 +5,9 @@
 //! obliquity play no part.
 //!
 //! Differs from the paper: the threshold counts from the brain tissue's own intensities as measured in each image, so that
-//! one value fits all contrasts, and where its surface leaves the proportions of a brain in a head others are tried; a
-//! surface that folds back on itself is grown again, stiffer, and reported if it still does.
+//! one value fits all contrasts, and where its surface leaves the proportions of a brain in a head others are tried; the
+//! coil's shading, measured under a first coarse surface, is taken out; a surface that folds back on itself is grown again,
+//! stiffer, and reported if it still does.
 //!
 //! Source: S. M. Smith, "Fast robust automated brain extraction", Human Brain Mapping 17(3), 2002.
 
@@ -14,6 +15,7 @@ use crate::fill::voxels_inside;
 use crate::head::{Head, survey};
 use crate::mesh::Mesh;
 use crate::rim::peel;
+use crate::shading::{Shading, measure};
 use crate::start::from_mask;
 use crate::surface::{Forces, Rest, Sampler, edge_sharpness, settle};
 use sdk::{Context, Grid, Image, JsonSchema, Mask, OperatorError};
@@ -92,6 +94,8 @@ const COARSE_LEVELS: usize = 2;
 /// Most iterations on the meshes of 162, 642, 2562 (the published number) and 10242 vertices. The last, whose edges of 4 mm
 /// follow the folds at the base, starts from a surface at rest and has little way to go.
 const MOST_ITERATIONS: [usize; 4] = [300, 300, 400, 25];
+/// The first of these meshes draw the outline from which shading and tissue are measured.
+const OUTLINE_MESHES: usize = 2;
 /// What the threshold loses on the finest mesh in thick slices. There the thin fluid around the brain shares its voxels with
 /// it and belongs to the mask, so that the surface rests where likeness has fallen a little farther.
 const THICK_LOSS: f64 = 0.1;
@@ -186,6 +190,7 @@ pub struct Brain {
 struct Ground {
     sampler: Sampler,
     head: Head,
+    shading: Shading,
     /// 162 vertices, within the brain.
     start: Mesh,
 }
@@ -255,9 +260,18 @@ pub fn find_brain_from(
         None => Mesh::sphere(head.centre, START_RADII * head.radius_mm, COARSE_LEVELS),
     };
     ctx.progress(0.1, "head measured");
-    let sampler = Sampler::new(image, &head, ctx)?;
-    let ground = Ground { sampler, head, start };
-    let fit = choose(&ground, options, ctx)?;
+    let shading = Shading::none(image.grid());
+    let sampler = Sampler::new(image, &head, &shading, ctx)?;
+    let mut ground = Ground { sampler, head, shading, start };
+    let outline = choose(&ground, options, &MOST_ITERATIONS[..OUTLINE_MESHES], ctx)?;
+    ctx.progress(0.4, "brain outlined");
+    let inside = voxels_inside(&outline.mesh, image.grid(), ctx)?;
+    if let Some((shading, tissue)) = measure(image, &inside, &head) {
+        head.tissue = tissue;
+        let sampler = Sampler::new(image, &head, &shading, ctx)?;
+        ground = Ground { sampler, head, shading, ..ground };
+    }
+    let fit = choose(&ground, options, &MOST_ITERATIONS, ctx)?;
     ctx.progress(0.9, "surface at rest");
     judged(fit, &ground, image, options, ctx)
 }
@@ -270,10 +284,10 @@ fn judged(
     options: &Options,
     ctx: &Context,
 ) -> Result<Brain, OperatorError> {
-    let Ground { sampler, head, .. } = ground;
+    let Ground { sampler, head, shading, .. } = ground;
     let sharpness = edge_sharpness(&fit.mesh, sampler);
     let mut voxels = voxels_inside(&fit.mesh, image.grid(), ctx)?;
-    let dark = |n: usize| image.voxels()[n] < head.tissue[0];
+    let dark = |n: usize| shading.even(image.voxels()[n], image.grid().index(n)) < head.tissue[0];
     if !head.thick {
         peel(&mut voxels, image.grid(), sampler.voxels(), dark, ctx)?;
     }
@@ -301,13 +315,15 @@ fn judged(
 }
 
 /// The surface at the threshold that is set, or at the first that gives a brain's proportions, or else the sharpest.
-fn choose(ground: &Ground, options: &Options, ctx: &Context) -> Result<Fit, OperatorError> {
+///
+/// * `most`: iterations on each mesh.
+fn choose(ground: &Ground, options: &Options, most: &[usize], ctx: &Context) -> Result<Fit, OperatorError> {
     if let Some(fraction) = options.fractional_threshold {
-        return grow_unfolded(ground, &options.forces(fraction), ctx);
+        return grow_unfolded(ground, &options.forces(fraction), most, ctx);
     }
     let mut sharpest: Option<(f64, Fit)> = None;
     for fraction in CANDIDATES {
-        let fit = grow_unfolded(ground, &options.forces(fraction), ctx)?;
+        let fit = grow_unfolded(ground, &options.forces(fraction), most, ctx)?;
         if is_brain_share(fit.head_share) {
             return Ok(fit);
         }
@@ -321,27 +337,32 @@ fn choose(ground: &Ground, options: &Options, ctx: &Context) -> Result<Fit, Oper
 }
 
 /// Grows a surface, and again with more smoothness while it folds back on itself.
-fn grow_unfolded(ground: &Ground, forces: &Forces, ctx: &Context) -> Result<Fit, OperatorError> {
-    let mut fit = grow(ground, forces, ctx)?;
+fn grow_unfolded(
+    ground: &Ground,
+    forces: &Forces,
+    most: &[usize],
+    ctx: &Context,
+) -> Result<Fit, OperatorError> {
+    let mut fit = grow(ground, forces, most, ctx)?;
     for stiffness in STIFFER {
         if fit.mesh.folded_share() <= MOST_FOLDED {
             break;
         }
-        fit = grow(ground, &Forces { stiffness, ..*forces }, ctx)?;
+        fit = grow(ground, &Forces { stiffness, ..*forces }, most, ctx)?;
     }
     Ok(fit)
 }
 
 /// Grows a surface from the start on ever finer meshes.
-fn grow(ground: &Ground, forces: &Forces, ctx: &Context) -> Result<Fit, OperatorError> {
-    let Ground { sampler, head, start } = ground;
+fn grow(ground: &Ground, forces: &Forces, most: &[usize], ctx: &Context) -> Result<Fit, OperatorError> {
+    let Ground { sampler, head, start, .. } = ground;
     let mut mesh = start.clone();
-    let mut rest = settle(&mut mesh, sampler, head, forces, MOST_ITERATIONS[0], ctx)?;
-    for (n, most) in MOST_ITERATIONS.iter().enumerate().skip(1) {
+    let mut rest = settle(&mut mesh, sampler, head, forces, most[0], ctx)?;
+    for (n, &most) in most.iter().enumerate().skip(1) {
         mesh = mesh.refined();
         let finest = n + 1 == MOST_ITERATIONS.len();
         let forces = if finest && head.thick { forces.on_thick_slices() } else { *forces };
-        let finer = settle(&mut mesh, sampler, head, &forces, *most, ctx)?;
+        let finer = settle(&mut mesh, sampler, head, &forces, most, ctx)?;
         rest = Rest { iterations: rest.iterations + finer.iterations, ..finer };
     }
     let head_mm3 = 4.0 / 3.0 * std::f64::consts::PI * head.radius_mm.powi(3);

@@ -277,7 +277,7 @@ fn robust_range(values: &[f32]) -> Result<[f32; 3], HeadError> {
 /// The value below which `percent` of the values lie; they are put out of order.
 ///
 /// `values` must not be empty.
-fn percentile(values: &mut [f32], percent: f64) -> f32 {
+pub fn percentile(values: &mut [f32], percent: f64) -> f32 {
     let rank = ((values.len() - 1) as f64 * percent / 100.0).round() as usize;
     *values.select_nth_unstable_by(rank, f32::total_cmp).1
 }

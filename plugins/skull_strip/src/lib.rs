@@ -1,6 +1,6 @@
 //! Skull strip: finds the brain of a head image.
 //!
-//! The method is in [`bet`] (what is done), [`head`] (where to start), [`surface`] (how it moves), [`mesh`] and [`fill`]
+//! The method is in [`bet`] (what is done), [`head`] (where to start), [`shading`] (what a first outline tells), [`surface`] (how it moves), [`mesh`] and [`fill`]
 //! (geometry); this file is only the plugin's face towards the engine.
 
 pub mod bet;
@@ -8,6 +8,7 @@ pub mod fill;
 pub mod head;
 pub mod mesh;
 pub mod rim;
+pub mod shading;
 pub mod skull;
 pub mod start;
 pub mod surface;

@@ -12,6 +12,7 @@
 
 use crate::head::Head;
 use crate::mesh::{Mesh, Point, dot, minus, plus};
+use crate::shading::Shading;
 use sdk::{Affine, Context, Image, OperatorError};
 
 /// Distance of the samples on the way in, mm.
@@ -77,27 +78,31 @@ pub struct Sampler {
 
 /// Likeness 1 as it is stored.
 pub const WHOLE: f32 = 255.0;
-/// Voxels that one thread turns into likeness at a time.
-const PIECE: usize = 1 << 16;
 
 impl Sampler {
     /// Turns an image into likeness.
     ///
+    /// * `shading`: of the image's grid, taken out first.
+    ///
     /// # Errors
     /// When the grid's affine is flat.
-    pub fn new(image: &Image, head: &Head, ctx: &Context) -> Result<Self, OperatorError> {
+    pub fn new(image: &Image, head: &Head, shading: &Shading, ctx: &Context) -> Result<Self, OperatorError> {
         let grid = image.grid();
         let to_voxel = grid
             .world_to_voxel()
             .ok_or_else(|| OperatorError::failed(format!("the affine of {grid} cannot be inverted")))?;
-        let mut voxels = vec![0; grid.len()];
-        ctx.fill(&mut voxels, PIECE, |piece, out| {
-            let values = &image.voxels()[piece * PIECE..];
-            out.iter_mut()
-                .zip(values)
-                .for_each(|(stored, v)| *stored = (WHOLE * likeness(*v, head) + 0.5) as u8);
-        });
         let [nx, ny, _] = grid.shape;
+        let mut voxels = vec![0; grid.len()];
+        ctx.fill(&mut voxels, nx * ny, |k, out| {
+            let rows = image.voxels()[k * nx * ny..].chunks(nx).zip(out.chunks_mut(nx));
+            for (j, (values, stored)) in rows.enumerate() {
+                let of_row = shading.of_row(j, k);
+                for ((stored, value), factor) in stored.iter_mut().zip(values).zip(shading.along_row()) {
+                    let even = head.low + (value - head.low) * (factor * of_row);
+                    *stored = (WHOLE * likeness(even, head) + 0.5) as u8;
+                }
+            }
+        });
         Ok(Self { voxels, last: grid.shape.map(|n| n as f32 - 1.0), strides: [1, nx, nx * ny], to_voxel })
     }
 

@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// What any image must reach; the published program has 0.884 to 0.976 at its own default.
 const LEAST_DICE: f64 = 0.94;
+/// What the median of the seven that have a mask of their own must reach.
+const LEAST_MEDIAN: f64 = 0.96;
+/// What must be reached where the reference is itself an output of the published program.
+const LEAST_DICE_OF_BET: f64 = 0.93;
 
 /// The test images beside the repository, if they are there.
 fn data() -> Option<PathBuf> {
@@ -59,54 +63,93 @@ fn reference_on(image: &Image, reference: &Image, to_reference: &Affine) -> Vec<
     (0..image.grid().len()).map(inside).collect()
 }
 
-/// Dice at the default settings against a reference.
-fn dice(image: &Image, reference: &[bool]) -> f64 {
+/// Dice at the default settings against a reference; over all voxels, and over those that `counts` names.
+fn dice(image: &Image, reference: &[bool], counts: impl Fn(usize) -> bool) -> [f64; 2] {
     let brain = find_brain(image, &Options::default(), &context()).unwrap();
-    let found = brain.mask.voxels();
-    let both = found.iter().zip(reference).filter(|(a, b)| **a == 1 && **b).count();
-    2.0 * both as f64 / (brain.mask.count() + reference.iter().filter(|b| **b).count()) as f64
+    let found: Vec<bool> = brain.mask.voxels().iter().map(|v| *v == 1).collect();
+    let over = |counts: &dyn Fn(usize) -> bool| {
+        let size = |mask: &[bool]| (0..mask.len()).filter(|n| mask[*n] && counts(*n)).count();
+        let both: Vec<bool> = found.iter().zip(reference).map(|(a, b)| *a && *b).collect();
+        2.0 * size(&both) as f64 / (size(&found) + size(reference)) as f64
+    };
+    [over(&|_| true), over(&counts)]
 }
 
-/// Dice of a person of the MS set. The published mask lies in the set's common space; the transforms map its points to
-/// FLAIR and on to T1 and T2, so the way from a T1 voxel is their inverse.
-fn ms(folder: &Path, sequence: &str) -> f64 {
-    let image = read(&folder.join(format!("study1_{sequence}.nii.gz")));
-    let mut from_common = read_itk(&folder.join("study1_FLAIR_to_common_space.txt"));
-    if sequence != "FLAIR" {
-        let on = read_itk(&folder.join(format!("study1_{sequence}_intrastudy_to_FLAIR.txt")));
-        from_common = on.after(&from_common);
+/// The sequences of a person of the MS set.
+const SEQUENCES: [&str; 3] = ["T1W", "FLAIR", "T2W"];
+
+/// From the set's common space, where the published mask lies, to a sequence: the transforms map its points to FLAIR and on
+/// to T1 and T2.
+fn from_common(folder: &Path, sequence: &str) -> Affine {
+    let to_flair = read_itk(&folder.join("study1_FLAIR_to_common_space.txt"));
+    if sequence == "FLAIR" {
+        return to_flair;
     }
+    read_itk(&folder.join(format!("study1_{sequence}_intrastudy_to_FLAIR.txt"))).after(&to_flair)
+}
+
+/// Dice of the three sequences of a person of the MS set: over all voxels, and over those that all three show. The published
+/// mask ends where the first of the three does.
+fn ms(folder: &Path) -> Vec<[f64; 2]> {
     let reference = read(&folder.join("common_brainmask.nii.gz"));
-    dice(&image, &reference_on(&image, &reference, &from_common.inverse().unwrap()))
+    let images = SEQUENCES.map(|sequence| read(&folder.join(format!("study1_{sequence}.nii.gz"))));
+    let maps = SEQUENCES.map(|sequence| from_common(folder, sequence));
+    let of_one = |(image, map): (&Image, &Affine)| {
+        let to_common = map.inverse().unwrap();
+        let reference = reference_on(image, &reference, &to_common);
+        let seen: Vec<(Affine, [usize; 3])> = (images.iter().zip(&maps))
+            .map(|(other, from_common)| {
+                let to_world = from_common.after(&to_common).after(&image.grid().voxel_to_world);
+                (other.grid().world_to_voxel().unwrap().after(&to_world), other.grid().shape)
+            })
+            .collect();
+        let by_all = |n: usize| {
+            let index = image.grid().index(n).map(|i| i as f64);
+            seen.iter().all(|(to_other, shape)| {
+                let place = to_other.point(index);
+                (0..3).all(|axis| place[axis] > -0.5 && place[axis] < shape[axis] as f64 - 0.5)
+            })
+        };
+        dice(image, &reference, by_all)
+    };
+    images.iter().zip(&maps).map(of_one).collect()
 }
 
 /// Dice of an image whose mask lies on its own grid.
-fn on_own_grid(folder: &Path, image: &str, reference: &str) -> f64 {
+fn on_own_grid(folder: &Path, image: &str, reference: &str) -> [f64; 2] {
     let (image, reference) = (read(&folder.join(image)), read(&folder.join(reference)));
-    dice(&image, &reference_on(&image, &reference, &Affine::IDENTITY))
+    dice(&image, &reference_on(&image, &reference, &Affine::IDENTITY), |_| true)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 #[test]
-fn one_default_reaches_0_94_on_every_t1_head_with_a_mask() {
+fn one_default_reaches_0_94_on_t1_t2_flair_and_post_contrast_and_0_96_in_the_median() {
     let Some(data) = data() else { return };
-    let found = [
-        ("ms01 T1", ms(&data.join("ms01"), "T1W")),
-        ("ms04 T1", ms(&data.join("ms04"), "T1W")),
-        (
-            "tumour T1 post contrast, 5.5 mm",
-            on_own_grid(&data.join("tumour"), "t1c.nii.gz", "t1c_brainmask.nii.gz"),
-        ),
-        ("colin27 T1", on_own_grid(&data.join("colin27"), "ch2.nii.gz", "ch2bet.nii.gz")),
-    ];
-    println!("{found:.4?}");
-    assert!(found.iter().all(|(_, dice)| *dice >= LEAST_DICE), "{found:.4?}");
+    let mut found = Vec::new();
+    for person in ["ms01", "ms04"] {
+        let names = SEQUENCES.map(|sequence| format!("{person} {sequence}"));
+        found.extend(names.into_iter().zip(ms(&data.join(person))));
+    }
+    let tumour = on_own_grid(&data.join("tumour"), "t1c.nii.gz", "t1c_brainmask.nii.gz");
+    found.push(("tumour T1 post contrast, 5.5 mm".into(), tumour));
+    for (name, [all, seen]) in &found {
+        println!("{name}: {all:.4}, within the view of all {seen:.4}");
+    }
+    let medians = [0, 1].map(|column| median(found.iter().map(|(_, dice)| dice[column])));
+    println!("median: {:.4}, within the view of all {:.4}", medians[0], medians[1]);
+    assert!(found.iter().all(|(_, [all, _])| *all >= LEAST_DICE), "{found:.4?}");
+    assert!(medians[0] >= LEAST_MEDIAN, "median {:.4} of {found:.4?}", medians[0]);
 }
 
 #[test]
-fn the_same_default_serves_flair_and_t2() {
+fn colin27_reaches_0_93_of_a_mask_that_is_itself_an_output_of_the_published_program() {
     let Some(data) = data() else { return };
-    let found = [("ms01", "FLAIR"), ("ms01", "T2W"), ("ms04", "FLAIR"), ("ms04", "T2W")]
-        .map(|(person, sequence)| (person, sequence, ms(&data.join(person), sequence)));
-    println!("{found:.4?}");
-    assert!(found.iter().all(|(_, _, dice)| *dice >= LEAST_DICE), "{found:.4?}");
+    let [dice, _] = on_own_grid(&data.join("colin27"), "ch2.nii.gz", "ch2bet.nii.gz");
+    println!("colin27: {dice:.4}");
+    assert!(dice >= LEAST_DICE_OF_BET, "Dice {dice:.4}");
 }
