@@ -14,6 +14,7 @@ mod means;
 mod plan;
 mod plugins;
 mod progress;
+mod provenance;
 mod replay;
 mod run;
 mod schedule;
@@ -111,6 +112,10 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Make a published result again from its record, and compare it voxel by voxel
     Replay(replay::ReplayArgs),
+    /// Write a paragraph for a paper: what was done, to how many cases, by which versions
+    Methods(provenance::MethodsArgs),
+    /// Make a research object crate of an output folder
+    Provenance(provenance::ProvenanceArgs),
     /// Run batches by themselves: by the clock, or when new cases have arrived
     Schedule(schedule::ScheduleArgs),
     /// Find all faults of a workflow, or tell what each missing input costs
@@ -177,6 +182,8 @@ pub fn main() -> ExitCode {
         Command::Why(args) => why::why(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Replay(args) => replay::replay(&cli.common, &args),
+        Command::Methods(args) => provenance::methods(&args),
+        Command::Provenance(args) => provenance::provenance(&args),
         Command::Schedule(args) => schedule::schedule(&cli.common, &args),
         Command::Check(args) => check::check(&cli.common, &args),
         Command::Plan(args) => plan::plan(&cli.common, &args),

@@ -15,6 +15,7 @@ pub mod group;
 mod host;
 pub mod learned;
 pub mod plan;
+pub mod provenance;
 pub mod publish;
 pub mod record;
 pub mod registry;

@@ -29,7 +29,7 @@ mod watch;
 pub use event::{Event, EventSink, Evidence, StageRecord, StageState, place};
 pub use gpus::visible as visible_gpus;
 pub use input::{CaseInput, CaseJob, InputRecord};
-pub use outcome::provenance;
+pub use outcome::{provenance, provenance_with_cohort};
 
 use crate::plan::{Graph, OutputPlan, Plan, Source};
 use crate::registry::Registry;

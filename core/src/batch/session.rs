@@ -31,6 +31,9 @@ pub struct Submission {
     pub name: String,
     /// BLAKE3 of all its texts, overrides included.
     pub digest: String,
+    /// The files that it was read from, the user's first, each with the BLAKE3 of its text.
+    #[serde(default)]
+    pub files: Vec<(PathBuf, Digest)>,
     /// `--use` arguments.
     #[serde(default)]
     pub operators: Vec<String>,

@@ -9,7 +9,7 @@ use crate::record::{FORMAT, Process};
 use crate::registry::Registry;
 use crate::runner::{self, Keeping, RunOptions};
 use crate::site::Site;
-use crate::store::{Memo, NodeKeys};
+use crate::store::{Digest, Memo, NodeKeys};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,19 +79,21 @@ impl MeansArgs {
         registry: &Registry,
     ) -> Submission {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let digested = |path: &PathBuf| Some((absolute(path), Digest::of_bytes(&std::fs::read(path).ok()?)));
         Submission {
             format: FORMAT,
             command: command.to_owned(),
             workflow: absolute(&workflow.workflow),
             name: graph.name.clone(),
             digest: graph.digest.clone(),
+            files: graph.files.iter().filter_map(digested).collect(),
             operators: workflow.operators.clone(),
             settings: workflow.set.clone(),
             cohort: cohort.map(absolute),
             device: self.device.clone(),
             arguments: std::env::args().skip(1).collect(),
             folder: std::env::current_dir().unwrap_or_default(),
-            provenance: runner::provenance(graph, registry),
+            provenance: runner::provenance_with_cohort(graph, registry),
             process: Process::this().clone(),
             since: crate::record::now(),
         }

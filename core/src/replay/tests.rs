@@ -25,6 +25,7 @@ fn recorded(out: &Path) -> Recorded {
         workflow: "w.toml".into(),
         name: "w".to_owned(),
         digest: String::new(),
+        files: Vec::new(),
         operators: Vec::new(),
         settings: Vec::new(),
         cohort: None,

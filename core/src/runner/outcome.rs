@@ -95,3 +95,22 @@ pub fn provenance(graph: &Graph, registry: &Registry) -> Json {
         "operators": operators.into_values().collect::<Vec<_>>(),
     })
 }
+
+/// The same, and the stages over the cohort: what a run's folder keeps. Operators see [`provenance`] alone.
+pub fn provenance_with_cohort(graph: &Graph, registry: &Registry) -> Json {
+    let stages = graph.cohort.iter().map(|stage| {
+        let node = &stage.node;
+        let plugin = registry.plugin(&node.operator.plugin);
+        let operators = plugin.into_iter().flat_map(|plugin| &plugin.description.operators);
+        let described = operators.into_iter().find(|operator| operator.name == node.operator.name);
+        let citation = described.map(|operator| operator.citation.as_str()).unwrap_or_default();
+        let settings = node.portable_settings();
+        json!({ "stage": node.stage, "operator": node.operator.name, "citation": citation, "settings": settings })
+    });
+    let mut whole = provenance(graph, registry);
+    let stages: Vec<Json> = stages.collect();
+    if !stages.is_empty() {
+        whole["cohort"] = Json::Array(stages);
+    }
+    whole
+}
