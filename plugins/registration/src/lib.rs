@@ -39,8 +39,8 @@ impl Operator for FitMatrix {
         outputs: &[Port::image("image")
             .derived("fitted", "g")
             .about("the same box in `matrix` x `matrix` voxels a slice")],
-        citation: "E. Grøvik et al., Deep learning enables automatic detection and segmentation of brain metastases \
-                   on multisequence MRI, J Magn Reson Imaging 51(1):175-182, 2020",
+        citation: "Grøvik E, Yi D, Iv M, Tong E, Rubin D, Zaharchuk G. Deep learning enables automatic detection and \
+                   segmentation of brain metastases on multisequence MRI. J Magn Reson Imaging 2020;51:175-182.",
         ..OperatorInfo::CASE
     };
     type Settings = fit_matrix::Options;
