@@ -4,19 +4,23 @@ use super::book::{Ended, Outcome};
 use super::file::{Hook, Job, When};
 use super::scheduler::{Batches, Order, Running};
 use crate::record::{Heartbeat, Liveness, StateFolder};
+use crate::slurm::{Hands, Held, SlurmRun};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Seconds from being asked to end until a hook is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How often Slurm is asked whether it still has a job's cases in hand.
+const ASK: Duration = Duration::from_secs(10);
 /// Runs of an output folder before that many have ended long ago.
 const LAST: usize = 20;
 
@@ -29,13 +33,15 @@ pub struct Processes {
     common: Vec<OsString>,
     /// The schedule's name.
     schedule: String,
+    /// When Slurm was last asked about a job, and had cases of it in hand.
+    asked: BTreeMap<String, Instant>,
 }
 
 impl Processes {
     /// Starts `program` with these arguments beside those of a job.
     pub fn new(program: PathBuf, common: Vec<OsString>, schedule: &Path) -> Self {
         let schedule = schedule.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self { program, common, schedule }
+        Self { program, common, schedule, asked: BTreeMap::new() }
     }
 }
 
@@ -43,6 +49,10 @@ impl Batches for Processes {
     fn start(&mut self, order: &Order<'_>) -> Result<Box<dyn Running>, String> {
         let mut command = Command::new(&self.program);
         command.args(order.job.arguments()).args(["--format", "json"]).args(&self.common);
+        // With Slurm the batch is over when its jobs are; here the word changes nothing.
+        if !order.job.options.iter().any(|option| option == "--wait") {
+            command.arg("--wait");
+        }
         if let Some(only) = &order.fire.only {
             command.arg("--participant-label").args(only);
         }
@@ -70,19 +80,41 @@ impl Batches for Processes {
 
     fn is_at_work(&mut self, job: &Job) -> bool {
         let state = StateFolder::of(&job.output);
-        let entries = std::fs::read_dir(state.runs()).into_iter().flatten().filter_map(Result::ok);
-        let homes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let mut runs: Vec<u32> = homes.collect();
-        if runs.is_empty() {
+        has_living_run(&state) || self.is_in_slurms_hand(job, &state)
+    }
+}
+
+impl Processes {
+    /// Whether Slurm has cases of the job in hand that it has not lost. What was so is not asked again for a while.
+    fn is_in_slurms_hand(&mut self, job: &Job, state: &StateFolder) -> bool {
+        if SlurmRun::open(state).is_empty() {
             return false;
         }
-        runs.sort_unstable();
-        let liveness = Liveness::now(&state);
-        runs.iter().rev().take(LAST).any(|run| {
-            let beat = Heartbeat::read(&state.run(*run));
-            beat.is_some_and(|beat| liveness.is_alive(&beat.process, &StateFolder::home(*run)))
-        })
+        if self.asked.get(&job.name).is_some_and(|asked| asked.elapsed() < ASK) {
+            return true;
+        }
+        let is_held = Hands::of(state).cases.values().any(|hand| hand.held != Held::Lost);
+        if is_held {
+            self.asked.insert(job.name.clone(), Instant::now());
+        }
+        is_held
     }
+}
+
+/// Whether a process works on an output folder.
+fn has_living_run(state: &StateFolder) -> bool {
+    let entries = std::fs::read_dir(state.runs()).into_iter().flatten().filter_map(Result::ok);
+    let homes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut runs: Vec<u32> = homes.collect();
+    if runs.is_empty() {
+        return false;
+    }
+    runs.sort_unstable();
+    let liveness = Liveness::now(state);
+    runs.iter().rev().take(LAST).any(|run| {
+        let beat = Heartbeat::read(&state.run(*run));
+        beat.is_some_and(|beat| liveness.is_alive(&beat.process, &StateFolder::home(*run)))
+    })
 }
 
 /// A batch that was started.
