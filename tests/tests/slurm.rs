@@ -3,11 +3,13 @@
 #![cfg(unix)]
 
 use neuroloom_tests::cohort::{SmallCohort, assert_same_tree, ends, labels};
-use neuroloom_tests::scene::tree;
+use neuroloom_tests::scene::{MAIN, model, patient, tree};
 use neuroloom_tests::slurm::Cluster;
-use neuroloom_tests::{Finished, finish, neuroloom};
+use neuroloom_tests::{Finished, built, finish, neuroloom};
 use serde_json::Value as Json;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take.
@@ -58,6 +60,11 @@ fn a_cohort_on_slurm_is_what_a_local_run_makes_with_one_array_and_one_job_after_
     let claim = std::fs::read_to_string(out.join(".neuroloom/cases/sub-01/0001.claim.json")).unwrap();
     let claim: Json = serde_json::from_str(&claim).unwrap();
     assert!(claim["token"].as_str().unwrap().starts_with("slurm:"), "{claim}");
+    let methods = finish(neuroloom().arg("methods").arg(&out)).stdout;
+    assert!(
+        methods.contains("Of 6 cases of 6 subjects, 6 were processed to the end and none failed."),
+        "{methods}"
+    );
 }
 
 #[test]
@@ -159,4 +166,169 @@ fn a_refusal_is_shown_as_slurm_says_it_and_leaves_nothing_behind() {
     succeeded(&cluster, &out, &dry, "1 of 1 cases would run; nothing was written");
     assert!(dry.stdout.contains("#SBATCH --array=0-0\n"), "{}", dry.stdout);
     assert!(dry.stdout.contains(" slurm follow "), "{}", dry.stdout);
+}
+
+/// Seconds of a task from the start of its program to its end, beyond those that its case's stages took: by a program in the place of
+/// `neuroloom` that asks for the time before and after.
+fn overheads(cluster: &Cluster, out: &Path, times: &Path) -> Vec<f64> {
+    let text =
+        std::fs::read_to_string(times).unwrap_or_else(|error| panic!("{error}\n{}", cluster.logs(out)));
+    let tasks = text.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (task, began) = (words.next()?.parse::<usize>().ok()?, words.next()?.parse::<f64>().ok()?);
+        Some((task, words.next()?.parse::<f64>().ok()? - began))
+    });
+    let mut overheads: Vec<f64> = tasks
+        .map(|(task, wall)| {
+            let label = format!("sub-{:02}", task + 1);
+            let end = ends(out, &label).pop().unwrap_or_default();
+            let stages = end["stages"].as_array().cloned().unwrap_or_default();
+            wall - stages.iter().filter_map(|stage| stage["seconds"].as_f64()).sum::<f64>()
+        })
+        .collect();
+    overheads.sort_by(f64::total_cmp);
+    overheads
+}
+
+/// A script that stands for the program and notes when each task began and ended.
+fn timed_program(place: &Path, times: &Path) {
+    let program = built().join("neuroloom");
+    let text = format!(
+        "#!/bin/sh\nbegan=$(date +%s.%N)\n{} \"$@\"\ncode=$?\n\
+         [ \"$2\" = task ] && echo \"$SLURM_ARRAY_TASK_ID $began $(date +%s.%N)\" >>{}\nexit $code\n",
+        program.display(),
+        times.display()
+    );
+    std::fs::write(place, text).expect("the script is written");
+    std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755)).expect("it may run");
+}
+
+#[test]
+fn a_task_costs_little_beyond_the_work_of_its_case() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let cohort = SmallCohort::new("slurm-overhead", 12);
+    let out = cohort.path("out");
+    let (times, program) = (cluster.path("times"), cluster.path("timed"));
+    timed_program(&program, &times);
+    let site = format!("{SMALL}\nprogram = \"{}\"\nthrottle = 1", program.display());
+    let run = finish(cluster.batch(&cohort, &out, &site).arg("--wait"));
+    succeeded(&cluster, &out, &run, "finished: 12 done");
+    let overheads = overheads(&cluster, &out, &times);
+    assert_eq!(overheads.len(), 12);
+    let median = overheads[6];
+    told(&format!("a task beyond its case's stages: median {:.0} ms of {overheads:.3?} s", 1000.0 * median));
+    // Wall time on a machine that does other things, too; docs/slurm.md has the figure of a quiet one.
+    assert!(median < 1.0, "{overheads:?}");
+}
+
+/// Measurements, for those who run the test with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "a measurement is there to be read")]
+fn told(line: &str) {
+    eprintln!("{line}");
+}
+
+#[test]
+fn a_stage_that_can_use_a_gpu_asks_for_the_sites_and_others_ask_for_none() {
+    let Some(cluster) = Cluster::start(&[("SLURM_DEV_FAKE_GPUS", "2")]) else { return };
+    let cohort = SmallCohort::new("slurm-gpu", 4);
+    let out = cohort.path("out");
+    let gres = format!("{SMALL}\ngres = \"gpu:1\"");
+    let small = finish(cluster.batch(&cohort, &out, &gres).arg("--dry-run"));
+    succeeded(&cluster, &out, &small, "4 of 4 cases would run");
+    assert!(!small.stdout.contains("--gres"), "{}", small.stdout);
+    model();
+    let mut command = cluster.talk(neuroloom());
+    command.args(["batch", MAIN, "--dry-run", "--site"]).arg(cluster.path("neuroloom.toml"));
+    let main = finish(command.arg(patient()).arg(&out));
+    succeeded(&cluster, &out, &main, "1 of 1 cases would run");
+    assert_eq!(main.stdout.matches("#SBATCH --gres=gpu:1\n").count(), 1, "the array alone: {}", main.stdout);
+
+    // What Slurm gives a task is what the task sees.
+    let seen = cluster.path("seen");
+    let header =
+        format!("header = ['echo \"$SLURM_ARRAY_TASK_ID on $CUDA_VISIBLE_DEVICES\" >>{}']", seen.display());
+    let run = finish(
+        cluster.batch(&cohort, &out, &format!("{SMALL}\nextra = [\"--gres=gpu:1\"]\n{header}")).arg("--wait"),
+    );
+    succeeded(&cluster, &out, &run, "finished: 4 done");
+    let seen = std::fs::read_to_string(&seen).unwrap();
+    let on_one = |line: &&str| line.ends_with(" on 0") || line.ends_with(" on 1");
+    assert_eq!(seen.lines().filter(|line| !line.starts_with(' ')).filter(on_one).count(), 4, "{seen}");
+}
+
+/// `schedule` over a cohort's data, with Slurm.
+fn schedule(cluster: &Cluster, cohort: &SmallCohort, arguments: &[&str]) -> Command {
+    let file = cohort.path("schedule.toml");
+    let cache = cluster.path("cache");
+    let text = format!(
+        "[[jobs]]\nname = \"arrivals\"\nworkflow = \"small.toml\"\ninput = \"data\"\noutput = \"out\"\nexecutor = \"slurm\"\n\
+         watch = {{ stable_s = 1, every_s = 1 }}\noptions = [\"--cache\", \"{}\"]\n",
+        cache.display()
+    );
+    std::fs::write(&file, text).expect("the schedule is written");
+    let site = cluster.path("neuroloom.toml");
+    std::fs::write(&site, format!("[slurm]\nscratch_gib = 0.1\n{SMALL}\n"))
+        .expect("the site file is written");
+    let mut command = cluster.talk(neuroloom());
+    command
+        .arg("schedule")
+        .arg(&file)
+        .args(arguments)
+        .arg("--plugin-dir")
+        .arg(cohort.plugins())
+        .arg("--site")
+        .arg(site);
+    command
+}
+
+fn done(cluster: &Cluster, out: &Path) -> u64 {
+    if out.is_dir() { cluster.status(out)["counts"]["done"].as_u64().unwrap_or(0) } else { 0 }
+}
+
+#[test]
+fn a_schedule_gives_new_cases_to_slurm_and_waits_for_those_that_slurm_has_in_hand() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let cohort = SmallCohort::new("slurm-schedule", 2);
+    cohort.set_workflow(&cohort.workflow().replacen("seconds = 0.1", "seconds = 3.0", 1));
+    let out = cohort.path("out");
+    let once = finish(&mut schedule(&cluster, &cohort, &["--once"]));
+    assert_eq!(once.code, Some(0), "{}\n{}", once.stderr, cluster.logs(&out));
+    assert_eq!(done(&cluster, &out), 2, "a start is over when its jobs are: {}", once.stderr);
+    assert_eq!(cluster.sbatch_calls(), 2);
+
+    // A scheduler that is killed while Slurm has the new case in hand: the next one waits, and sends nothing twice.
+    cohort.write_image("sub-03", 100.0);
+    let mut killed: Child = schedule(&cluster, &cohort, &[])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    wait_until("the new case is with Slurm", &mut || cluster.sbatch_calls() == 4);
+    killed.kill().and_then(|()| killed.wait()).expect("it ends");
+    let once = finish(&mut schedule(&cluster, &cohort, &["--once"]));
+    assert_eq!(once.code, Some(0), "{}\n{}", once.stderr, cluster.logs(&out));
+    assert_eq!(cluster.sbatch_calls(), 4, "{}", once.stderr);
+    assert_once_each(&out, 3);
+    assert_eq!(labels(&out).len(), 3);
+    let history = finish(&mut schedule(&cluster, &cohort, &["--history", "--format", "json"])).stdout;
+    let history: Json = serde_json::from_str(&history).unwrap();
+    let first = &history["history"][0]["end"];
+    assert_eq!(first["summary"]["summary"]["done"], 2, "{history:#}");
+}
+
+#[test]
+#[ignore = "soak: Slurm looks at limits of time once a minute"]
+fn a_task_that_does_not_heed_its_warning_is_ended_at_its_limit_and_goes_on_in_the_next_class() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let cohort = SmallCohort::new("slurm-timeout", 1);
+    let text = cohort.workflow().replacen("seconds = 0.1, heed = true", "seconds = 200.0, heed = false", 1);
+    cohort.set_workflow(&text);
+    let out = cohort.path("out");
+    let site = format!("{SMALL}\nminutes = [1, 10]\nwarn_seconds = 5");
+    let run = finish(cluster.batch(&cohort, &out, &site).arg("--wait"));
+    succeeded(&cluster, &out, &run, "finished: 1 done");
+    let attempts = ends(&out, "sub-01");
+    assert_eq!(attempts[0]["ending"], "interrupted", "{attempts:?}");
+    let places = std::fs::read_to_string(out.join(".neuroloom/runs/0001/round-02.jsonl")).unwrap();
+    assert!(places.contains("ran out of time after 1 min, goes on with 10 min"), "{places}");
 }

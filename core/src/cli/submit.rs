@@ -47,7 +47,9 @@ pub(super) fn submit(
     drop(session);
     match sent {
         Ok((round, said)) => {
-            say(&said);
+            if !said.is_empty() {
+                say(&said);
+            }
             tell(scene, &run, &round, began);
         }
         Err(error) => {
@@ -157,8 +159,9 @@ fn wait(scene: &Scene<'_>, run: &SlurmRun, began: Instant) -> Result<Exit, Failu
         if own.peek().is_some() && own.all(|hand| hand.held == Held::Lost) {
             let why = hands.cases.values().next().map(|hand| hand.why.clone()).unwrap_or_default();
             return Err(Failure::new(format!(
-                "nobody works on run {} any more: {why}\nhint: the same command goes on from here",
-                run.run
+                "nobody works on run {} any more: {why}\nhint: {} tells more; the same command goes on from here",
+                run.run,
+                run.logs().display()
             )));
         }
     }

@@ -24,7 +24,7 @@ pub enum SlurmError {
         source: std::io::Error,
     },
     /// A command of Slurm's ended with an error.
-    #[error("`{command}` ended with {code}:\n{said}")]
+    #[error("`{command}` ended with {code}:\n{said}\nhint: {}", hint(command))]
     Refused {
         /// The command.
         command: &'static str,
@@ -45,6 +45,15 @@ pub enum SlurmError {
     /// A file of the run could not be written.
     #[error(transparent)]
     Order(#[from] OrderError),
+}
+
+/// What may help where a command of Slurm's has refused.
+fn hint(command: &str) -> &'static str {
+    if command == "sbatch" {
+        "what is asked for stands in `[slurm]` of neuroloom.toml; `--dry-run` shows it"
+    } else {
+        "does Slurm answer? `scontrol ping` tells"
+    }
 }
 
 /// A command of Slurm's that is not told of the job that this process may be in: what it submits stands for itself.
