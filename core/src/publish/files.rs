@@ -157,6 +157,7 @@ pub(super) fn extension(media_type: &str) -> &'static str {
         "image/png" => ".png",
         "image/svg+xml" => ".svg",
         "application/pdf" => ".pdf",
+        "application/vnd.safetensors" => ".safetensors",
         "text/tab-separated-values" => ".tsv",
         media_type if media_type.starts_with("text/") => ".txt",
         _ => ".dat",

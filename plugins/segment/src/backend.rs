@@ -6,6 +6,10 @@
 
 #![expect(unsafe_code, reason = "opens libraries and calls through the C table of `neuroloom-segment-abi`")]
 
+mod trainer;
+
+pub use trainer::{Gradient, Trainer};
+
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use neuroloom_segment_abi as abi;
 use sdk::Place;

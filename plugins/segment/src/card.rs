@@ -3,6 +3,8 @@
 //! The card is the `__metadata__` of a safetensors file: text for each key. Numbers, truth values and lists are written as
 //! JSON. Keys that are not known here are kept and shown, never acted upon.
 
+use crate::model::quoted;
+use sdk::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,8 +59,9 @@ pub struct Channel {
 }
 
 /// What lies beyond the first and the last slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(crate = "sdk::schemars")]
 pub enum Edge {
     /// The first or last slice again.
     Clamp,
@@ -67,8 +70,9 @@ pub enum Edge {
 }
 
 /// How the intensities that a model learnt from were equalised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(crate = "sdk::schemars")]
 pub enum Equalisation {
     /// Per slice, over brain voxels; 0 elsewhere.
     Masked,
@@ -89,6 +93,9 @@ pub struct Card {
     pub width: f64,
     /// What it reads, in the order of its stack.
     pub channels: Vec<Channel>,
+    /// Of these at least one must be there, though each may be optional.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub one_of: Vec<String>,
     /// Slices of each sequence in a stack: odd.
     pub slices: usize,
     /// What lies beyond the first and the last slice.
@@ -105,6 +112,9 @@ pub struct Card {
     pub domain: String,
     /// Terms of the weights.
     pub licence: String,
+    /// What must be said wherever the model is used; empty for nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub warning: String,
     /// All other keys.
     #[serde(flatten)]
     pub other: BTreeMap<String, String>,
@@ -122,15 +132,15 @@ impl Card {
         let mut keys = Keys(metadata.clone());
         keys.fixed("format", FORMAT)?;
         keys.fixed("architecture", ARCHITECTURE)?;
+        let channels: Vec<Channel> =
+            keys.json("channels", "a list of up to 16 `{\"name\": …}`, each once", |c: &Vec<_>| usable(c))?;
+        let known = |names: &Vec<String>| names.iter().all(|name| channels.iter().any(|c| c.name == *name));
         let card = Self {
+            one_of: keys.json_or_empty("one_of", "a list of names among `channels`", known)?,
             name: keys.text("name")?,
             version: keys.text("version")?,
             width: keys.json("width", "a factor from 0.0625 to 4", |width| WIDTHS.contains(width))?,
-            channels: keys.json(
-                "channels",
-                "a list of up to 16 `{\"name\": …}`, each once",
-                |c: &Vec<_>| usable(c),
-            )?,
+            channels,
             slices: keys
                 .json("slices", "an odd number up to 15", |n: &usize| n % 2 == 1 && *n <= MAX_SLICES)?,
             edge: keys.word("edge", "`clamp` or `zero`")?,
@@ -140,6 +150,7 @@ impl Card {
             trained_on: keys.text("trained_on")?,
             domain: keys.text("domain")?,
             licence: keys.text("licence")?,
+            warning: keys.text("warning").unwrap_or_default(),
             other: keys.0,
         };
         Ok(card)
@@ -163,12 +174,16 @@ impl Card {
         self.slices * self.channels.len()
     }
 
-    /// Channels that must be there and are not among `present`.
-    pub fn missing<'a>(&'a self, present: &[&str]) -> Vec<&'a str> {
-        self.absent(present)
-            .filter(|channel| !channel.optional)
-            .map(|channel| channel.name.as_str())
-            .collect()
+    /// What must be there and is not, in words; `None` if the model works.
+    pub fn lacks(&self, present: &[&str]) -> Option<String> {
+        let absent = self.absent(present).filter(|channel| !channel.optional);
+        let missing: Vec<&str> = absent.map(|channel| channel.name.as_str()).collect();
+        if !missing.is_empty() {
+            return Some(quoted(&missing));
+        }
+        let one_of: Vec<&str> = self.one_of.iter().map(String::as_str).collect();
+        let none = !one_of.is_empty() && one_of.iter().all(|name| !present.contains(name));
+        none.then(|| format!("one of {}", quoted(&one_of)))
     }
 
     /// Channels for which zeros stand in.
@@ -213,6 +228,16 @@ impl Keys {
             found,
             expected: expected.to_owned(),
         })
+    }
+
+    /// As `json`, for a list that may be left out.
+    fn json_or_empty(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        fits: impl Fn(&Vec<String>) -> bool,
+    ) -> Result<Vec<String>, CardError> {
+        if self.0.contains_key(key) { self.json(key, expected, fits) } else { Ok(Vec::new()) }
     }
 
     fn json<T: serde::de::DeserializeOwned>(
@@ -270,7 +295,22 @@ pub(crate) mod tests {
     #[test]
     fn optional_channels_are_zeroed_and_others_missing() {
         let card = untrained(0.25, 1);
-        assert_eq!(card.missing(&["bravo"]), ["t1_pre"]);
+        assert_eq!(card.lacks(&["bravo"]).unwrap(), "`t1_pre`");
+        assert_eq!(card.lacks(&["bravo", "t1_pre"]), None);
         assert_eq!(card.zeroed(&["t1_pre", "bravo"]), ["t1_post", "flair"]);
+    }
+
+    #[test]
+    fn a_model_that_needs_one_of_two_sequences_says_so() {
+        let mut card = untrained(0.25, 1);
+        card.channels.iter_mut().for_each(|channel| channel.optional = true);
+        card.one_of = vec!["t1_post".to_owned(), "bravo".to_owned()];
+        card.warning = "for a test".to_owned();
+        assert_eq!(Card::parse(&card.metadata()).unwrap(), card);
+        assert_eq!(card.lacks(&["flair", "t1_pre"]).unwrap(), "one of `t1_post`, `bravo`");
+        assert_eq!(card.lacks(&["t1_post"]), None);
+        card.one_of.push("t2".to_owned());
+        let text = Card::parse(&card.metadata()).unwrap_err().to_string();
+        assert!(text.contains("`one_of = ") && text.contains("a list of names among `channels`"), "{text}");
     }
 }

@@ -56,6 +56,21 @@ pub fn weights(tensor: &Tensor, seed: u64) -> Vec<f32> {
     uniform(seed, name).take(tensor.len()).map(|u| (centre + u * spread) as f32).collect()
 }
 
+/// The numbers of a tensor before training: kernels as [`weights`], normalisation that changes nothing.
+///
+/// * `bias`: the output's logit.
+///
+/// Source: He et al., ICCV 2015.
+pub fn untaught(tensor: &Tensor, seed: u64, bias: f32) -> Vec<f32> {
+    let same = |number: f32| vec![number; tensor.len()];
+    match tensor.name.as_str() {
+        "deconv.bias" => same(bias),
+        name if name.ends_with(".weight") && !name.ends_with(".bn.weight") => weights(tensor, seed),
+        name if name.ends_with(".bn.weight") || name.ends_with(".bn.running_var") => same(1.0),
+        _ => same(0.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +114,22 @@ mod tests {
     fn another_seed_gives_other_weights() {
         let tensor = Tensor { name: "deconv.bias".to_owned(), shape: vec![1] };
         assert_ne!(weights(&tensor, 1), weights(&tensor, 2));
+    }
+
+    #[test]
+    fn before_training_normalisation_changes_nothing_and_kernels_are_drawn() {
+        for tensor in tensors(0.0625, 28) {
+            let numbers = untaught(&tensor, 1, -3.5);
+            let name = &tensor.name;
+            let expected =
+                if name.contains(".bn.weight") || name.contains("running_var") { 1.0 } else { 0.0 };
+            if name == "deconv.bias" {
+                assert_eq!(numbers, [-3.5]);
+            } else if name.contains(".bn.") {
+                assert!(numbers.iter().all(|number| *number == expected), "{name}");
+            } else {
+                assert_eq!(numbers, weights(&tensor, 1), "{name}");
+            }
+        }
     }
 }

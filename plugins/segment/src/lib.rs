@@ -5,17 +5,19 @@
 
 pub mod backend;
 pub mod card;
+pub mod file;
 pub mod initial;
 pub mod model;
 pub mod network;
 pub mod segmentation;
 pub mod stack;
+pub mod train;
 
 use backend::{Backend, Session};
 use model::Model;
 use sdk::{
-    Cause, Context, Facts, FileSetting, Image, Inputs, Interface, JsonSchema, Operator, OperatorError,
-    OperatorInfo, Outputs, Place, Port, Value, Wiring,
+    Cases, Cause, Context, Facts, FileSetting, GroupOperator, Image, Inputs, Interface, JsonSchema, Operator,
+    OperatorError, OperatorInfo, Outputs, Place, Port, Value, Wiring,
 };
 use segmentation::{CaseImages, Plan};
 use serde::{Deserialize, Serialize};
@@ -196,6 +198,9 @@ fn facts(model: &Model, digest: &str, present: &[&str], case: &CaseImages) -> Re
             card.name
         ));
     }
+    if !card.warning.is_empty() {
+        facts.warn(card.warning.clone());
+    }
     let unlike = segmentation::unlike_equalised(case, card);
     if !unlike.is_empty() {
         let channels = model::quoted(&unlike);
@@ -207,7 +212,58 @@ fn facts(model: &Model, digest: &str, present: &[&str], case: &CaseImages) -> Re
     Ok(facts)
 }
 
-sdk::export_plugin![Segment];
+/// Operator `train`.
+#[derive(Debug)]
+pub struct Train {
+    options: train::Options,
+    place: Place,
+}
+
+impl GroupOperator for Train {
+    const INFO: OperatorInfo = OperatorInfo {
+        name: "train",
+        summary: "Train the network of `segment` on cases with truth; a run that was killed goes on.",
+        inputs: &[
+            Port::image("channels").on("g").many().about("equalised sequences, by the names in `channels`"),
+            Port::mask("mask").on("g").optional().about("brain; slices without it are not drawn"),
+            Port::labels("truth").on("g").about("true lesions, each with its number"),
+            Port::document("provenance").optional().about("`case.provenance`, for the digests in the card"),
+        ],
+        outputs: &[
+            Port::document("model").about("the model file, with its card"),
+            Port::document("card").about("the card as JSON"),
+            Port::table("curve").about("loss, and figures of the development cases, of each epoch"),
+            Port::table("splits").about("what each case was for"),
+        ],
+        gpu: true,
+        citation: Segment::INFO.citation,
+        ..OperatorInfo::COHORT
+    };
+    type Settings = train::Options;
+
+    fn interface(options: &train::Options, _: &Wiring) -> Result<Interface, OperatorError> {
+        options.check()?;
+        if let Some(file) = &options.start {
+            Model::read_header(file.as_ref())?;
+        }
+        Ok(Interface::of(Self::INFO.inputs, Self::INFO.outputs))
+    }
+
+    fn identity(_: &train::Options, place: &Place) -> Result<String, OperatorError> {
+        Ok(backend::identity(place)?)
+    }
+
+    fn open(options: train::Options, place: &Place) -> Result<Self, OperatorError> {
+        options.check()?;
+        Ok(Self { options, place: place.clone() })
+    }
+
+    fn run(&mut self, cases: &dyn Cases, ctx: &Context) -> Result<Outputs, OperatorError> {
+        train::train(cases, &self.options, &self.place, ctx)
+    }
+}
+
+sdk::export_plugin![Segment; groups: Train];
 
 #[cfg(test)]
 mod tests {

@@ -4,11 +4,12 @@
 //! does not fit a case, or lacks a weight, is refused before any image is read.
 
 use crate::card::{Card, CardError, Channel, Edge, Equalisation};
+use crate::file::{self, Entry, Stored};
 use crate::{initial, network};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Longest header that is read: a card and 287 tensors take about 40 kB.
@@ -172,11 +173,10 @@ pub fn choose<'a>(models: &'a [Model], present: &[&str]) -> Result<Choice<'a>, M
     }
     let mut passed_over = Vec::new();
     for (index, model) in models.iter().enumerate() {
-        let missing = model.card.missing(present);
-        if missing.is_empty() {
+        let Some(lacking) = model.card.lacks(present) else {
             return Ok(Choice { index, model, passed_over });
-        }
-        passed_over.push(format!("`{}` needs {}", model.card.name, quoted(&missing)));
+        };
+        passed_over.push(format!("`{}` needs {lacking}", model.card.name));
     }
     Err(ModelError::NoneFits { present: quoted(present), reasons: passed_over.join("; ") })
 }
@@ -204,6 +204,7 @@ pub fn untrained(width: f64, seed: u64) -> Card {
             channel("bravo", false),
             channel("flair", true),
         ],
+        one_of: Vec::new(),
         slices: 7,
         edge: Edge::Clamp,
         equalisation: Equalisation::Masked,
@@ -212,6 +213,7 @@ pub fn untrained(width: f64, seed: u64) -> Card {
         trained_on: format!("nothing: initial weights of seed {seed}"),
         domain: "none; for trying out workflows only".to_owned(),
         licence: "MIT OR Apache-2.0".to_owned(),
+        warning: String::new(),
         other: BTreeMap::new(),
     }
 }
@@ -223,31 +225,13 @@ pub fn untrained(width: f64, seed: u64) -> Card {
 /// # Errors
 /// When it cannot be written.
 pub fn write_initial(path: &Path, card: &Card, seed: u64) -> Result<(), std::io::Error> {
-    let tensors = network::tensors(card.width, card.stack_channels());
-    let mut entries: BTreeMap<String, serde_json::Value> = BTreeMap::new();
-    entries.insert("__metadata__".to_owned(), serde_json::json!(card.metadata()));
-    let mut end = 0;
-    for tensor in &tensors {
-        let start = end;
-        end += size_of::<f32>() * tensor.len();
-        let entry =
-            serde_json::json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
-        entries.insert(tensor.name.clone(), entry);
-    }
-    let mut header = serde_json::to_vec(&entries)?;
-    // Spaces up to a multiple of 8, so that the numbers are aligned when the file is mapped.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let partial = path.with_extension("partial");
-    let mut file = std::io::BufWriter::new(std::fs::File::create(&partial)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(&header)?;
-    for tensor in &tensors {
-        for weight in initial::weights(tensor, seed) {
-            file.write_all(&weight.to_le_bytes())?;
-        }
-    }
-    file.into_inner()?.sync_all()?;
-    std::fs::rename(partial, path)
+    let entry = |tensor: network::Tensor| {
+        let numbers = initial::weights(&tensor, seed);
+        Entry { name: tensor.name, shape: tensor.shape, numbers }
+    };
+    let tensors: Vec<Entry> =
+        network::tensors(card.width, card.stack_channels()).into_iter().map(entry).collect();
+    file::write_whole(path, &file::encode(&card.metadata(), &tensors, Stored::F32))
 }
 
 #[cfg(test)]

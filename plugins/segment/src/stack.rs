@@ -26,7 +26,7 @@ pub struct Rule {
 
 impl Rule {
     /// The slice at place `offset` (0..`slices`) of the stack around slice `k` of `count`; `None` for zeros.
-    fn source(self, k: usize, offset: usize, count: usize) -> Option<usize> {
+    pub(crate) fn source(self, k: usize, offset: usize, count: usize) -> Option<usize> {
         let wanted = (k + offset).checked_sub(self.slices / 2).filter(|&slice| slice < count);
         match self.edge {
             Edge::Zero => wanted,

@@ -7,6 +7,8 @@
 
 mod device;
 mod network;
+mod trainer;
+mod training;
 
 use device::DeviceError;
 use network::{Network, NetworkError};
@@ -26,6 +28,8 @@ enum BackendError {
     Torch(#[from] tch::TchError),
     #[error("the device's name is not UTF-8")]
     DeviceName(#[from] std::str::Utf8Error),
+    #[error("a tensor of {found} numbers does not fit into {expected}")]
+    Length { found: usize, expected: usize },
     #[error("the libtorch backend panicked: {0}\nhint: this is a bug; please report it")]
     Panicked(String),
 }
@@ -38,7 +42,18 @@ struct Opened {
     gpu: Mutex<()>,
 }
 
-static TABLE: Table = Table { version: VERSION, open, logits, close };
+static TABLE: Table = Table {
+    version: VERSION,
+    open,
+    logits,
+    close,
+    open_trainer: trainer::open,
+    gradient: trainer::gradient,
+    step: trainer::step,
+    read: trainer::read,
+    close_trainer: trainer::close,
+    drop_gradient: trainer::drop_gradient,
+};
 
 /// The backend's one symbol.
 #[unsafe(no_mangle)]

@@ -10,11 +10,11 @@ use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, TchError, Tensor};
 
 /// Added to a variance before its root is taken: TensorFlow's default.
-const NORMALISATION_EPSILON: f64 = 1e-3;
+pub(crate) const NORMALISATION_EPSILON: f64 = 1e-3;
 
 /// Blocks before the second pooling, and after it.
-const FINE_BLOCKS: [&str; 7] = ["3a", "3b", "4a", "4b", "4c", "4d", "4e"];
-const COARSE_BLOCKS: [&str; 2] = ["5a", "5b"];
+pub(crate) const FINE_BLOCKS: [&str; 7] = ["3a", "3b", "4a", "4b", "4c", "4d", "4e"];
+pub(crate) const COARSE_BLOCKS: [&str; 2] = ["5a", "5b"];
 
 /// Why a network cannot be loaded or used.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +76,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError`], naming the tensor.
     pub(crate) fn load(file: &[u8], device: Device) -> Result<Self, NetworkError> {
-        let file = SafeTensors::deserialize(file).map_err(|error| NetworkError::Format(error.to_string()))?;
-        let weights = Weights { file, device };
+        let weights = Weights::parse(file, device)?;
         Ok(Self {
             stem: [
                 weights.convolution("conv1")?,
@@ -137,18 +136,31 @@ impl Block {
 }
 
 /// Maximum over 3 x 3 at every second voxel, with nothing to the left of the first: TensorFlow's `SAME` for even sizes.
-fn halve(x: &Tensor) -> Result<Tensor, TchError> {
+pub(crate) fn halve(x: &Tensor) -> Result<Tensor, TchError> {
     x.f_max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], true)
 }
 
-struct Weights<'a> {
-    file: SafeTensors<'a>,
-    device: Device,
+/// The tensors of a weight file.
+pub(crate) struct Weights<'a> {
+    pub(crate) file: SafeTensors<'a>,
+    pub(crate) device: Device,
 }
 
-impl Weights<'_> {
+impl<'a> Weights<'a> {
+    /// Reads a safetensors file's header.
+    ///
+    /// # Errors
+    /// [`NetworkError::Format`].
+    pub(crate) fn parse(file: &'a [u8], device: Device) -> Result<Self, NetworkError> {
+        let file = SafeTensors::deserialize(file).map_err(|error| NetworkError::Format(error.to_string()))?;
+        Ok(Self { file, device })
+    }
+
     /// A tensor in f64, on the CPU.
-    fn tensor(&self, name: &str) -> Result<Tensor, NetworkError> {
+    ///
+    /// # Errors
+    /// [`NetworkError`], naming the tensor.
+    pub(crate) fn tensor(&self, name: &str) -> Result<Tensor, NetworkError> {
         let view = self.file.tensor(name).map_err(|_| NetworkError::Missing(name.to_owned()))?;
         let kind = match view.dtype() {
             Dtype::F32 => Kind::Float,
