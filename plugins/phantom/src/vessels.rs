@@ -98,16 +98,8 @@ pub struct Vessels {
 impl Vessels {
     /// Draws the vessels of a seed.
     pub fn draw(anatomy: &Anatomy, seed: u64) -> Self {
-        let mut blood = vec![0; LEN];
+        let mut blood = large(anatomy);
         let mut plexus = vec![0; LEN];
-        for (points, radius) in PAIRED {
-            draw_pair(&mut blood, points, radius);
-        }
-        for (points, radius) in MIDLINE {
-            draw_chain(&mut blood, points, |_| radius);
-        }
-        let [front, back] = SAGITTAL_RADIUS_MM;
-        draw_chain(&mut blood, &sagittal_sinus(anatomy), |along| front + (back - front) * along);
         for index in 0..2 * CORTICAL_VEINS {
             let stream = &mut Stream::new(seed, "cortical vein", index);
             let side = if index % 2 == 0 { 1.0 } else { -1.0 };
@@ -124,6 +116,21 @@ impl Vessels {
         }
         Self { blood, plexus }
     }
+}
+
+/// How much of each atlas voxel the sinuses and the arteries of the skull base fill, which lie where Colin27 has them whatever the
+/// seed: 0 none, 255 all.
+pub fn large(anatomy: &Anatomy) -> Vec<u8> {
+    let mut blood = vec![0; LEN];
+    for (points, radius) in PAIRED {
+        draw_pair(&mut blood, points, radius);
+    }
+    for (points, radius) in MIDLINE {
+        draw_chain(&mut blood, points, |_| radius);
+    }
+    let [front, back] = SAGITTAL_RADIUS_MM;
+    draw_chain(&mut blood, &sagittal_sinus(anatomy), |along| front + (back - front) * along);
+    blood
 }
 
 /// A chain and its mirror image.

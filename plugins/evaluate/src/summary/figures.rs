@@ -111,8 +111,13 @@ fn froc_chart(cohort: &Cohort) -> Chart {
         Axis::share("share of lesions found"),
     );
     let of = |points: &[FrocPoint], fp: fn(&FrocPoint) -> Option<f64>| {
-        let places = points.iter().filter_map(|point| Some((fp(point)?, point.sensitivity?)));
-        places.filter(|place| place.0 <= MOST_FALSE_POSITIVES).collect()
+        let places: Vec<(f64, f64)> =
+            points.iter().filter_map(|point| Some((fp(point)?, point.sensitivity?))).collect();
+        // Below the threshold of the most false positives, components grow into one another and into lesions: the curve would turn back
+        // and end at no false positive and all lesions, where the whole brain is predicted.
+        let most = places.iter().map(|place| place.0).fold(0.0, f64::max);
+        let from = places.iter().rposition(|place| place.0 >= most).unwrap_or(0);
+        places[from..].iter().copied().filter(|place| place.0 <= MOST_FALSE_POSITIVES).collect()
     };
     chart.line(of(&model, |p| p.fp_per_patient), STYLES[0], true);
     chart.name("all components", STYLES[0], false);

@@ -5,11 +5,12 @@ use super::{Cohort, Split, figures, tables};
 use crate::chart::escape;
 use sdk::{Cell, Table};
 use std::fmt::Write as _;
+use std::ops::Range;
 
 const STYLE: &str = "body{font:15px/1.45 Helvetica,Arial,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#111;\
 background:#fff}table{border-collapse:collapse;margin:.6em 0 1.6em;font-size:13px;display:block;overflow-x:auto}\
 th,td{border:1px solid #ccc;padding:3px 8px;text-align:right}th:first-child,td:first-child{text-align:left}\
-td:first-child{white-space:nowrap}th{background:#f3f3f3}.warn{border-left:5px solid #D55E00;padding:.3em 1em;background:#fff6ef}svg{max-width:100%;height:auto}";
+td:first-child{white-space:nowrap}small{color:#555}th{background:#f3f3f3}.warn{border-left:5px solid #D55E00;padding:.3em 1em;background:#fff6ef}svg{max-width:100%;height:auto}";
 
 /// Headings of the tables on the page; the others are in files.
 const SHOWN: [(usize, &str); 9] = [
@@ -82,34 +83,104 @@ fn head(out: &mut String, cohort: &Cohort) {
         let told = patient.scored.iter().flat_map(|scored| &scored.warnings);
         warnings.extend(told.map(|warning| format!("{}: {warning}", patient.id)));
     }
-    if !warnings.is_empty() {
-        out.push_str("<div class=\"warn\"><ul>");
-        for warning in &warnings {
+    let (shown, folded) = warnings.split_at(warnings.len().min(WARNINGS));
+    let list = |out: &mut String, warnings: &[String]| {
+        out.push_str("<ul>");
+        for warning in warnings {
             let _ = write!(out, "<li>{}</li>", escape(warning));
         }
-        out.push_str("</ul></div>\n");
+        out.push_str("</ul>");
+    };
+    if !shown.is_empty() {
+        out.push_str("<div class=\"warn\">");
+        list(out, shown);
+        if !folded.is_empty() {
+            let _ = write!(out, "<details><summary>{} more</summary>", folded.len());
+            list(out, folded);
+            out.push_str("</details>");
+        }
+        out.push_str("</div>\n");
     }
 }
 
+/// Warnings that are shown at once; the others unfold.
+const WARNINGS: usize = 12;
+/// Least number that four decimals can tell from 0.
+const LEAST_SHOWN: f64 = 0.000_05;
+
 fn write_table(out: &mut String, table: &Table) {
     out.push_str("<table><tr>");
-    for column in &table.columns {
-        let _ = write!(out, "<th title=\"{}\">{}</th>", escape(&column.description), escape(&column.name));
+    let columns = merged(table);
+    for column in &columns {
+        let (name, about) = (&table.columns[column.start].name, &table.columns[column.start].description);
+        if column.len() > 1 {
+            let name = name.trim_end_matches("_n");
+            let _ = write!(
+                out,
+                "<th title=\"mean ± SD, 95 % interval of the mean over patients\">{}</th>",
+                escape(name)
+            );
+        } else {
+            let _ = write!(out, "<th title=\"{}\">{}</th>", escape(about), escape(name));
+        }
     }
     out.push_str("</tr>\n");
     for row in &table.rows {
         out.push_str("<tr>");
-        for cell in row {
-            let text = match cell {
-                Cell::Number(value) if value.fract() == 0.0 => format!("{value:.0}"),
-                Cell::Number(value) => format!("{value:.4}"),
-                other => other.to_string(),
-            };
-            let _ = write!(out, "<td>{}</td>", escape(&text));
+        for column in &columns {
+            let text = if column.len() > 1 { spread(&row[column.clone()]) } else { cell(&row[column.start]) };
+            let _ = write!(out, "<td>{text}</td>");
         }
         out.push_str("</tr>\n");
     }
     out.push_str("</table>\n");
+}
+
+/// Which columns of a table share one on the page: the count, mean, SD and intervals of a figure.
+fn merged(table: &Table) -> Vec<Range<usize>> {
+    let name = |n: usize| table.columns.get(n).map_or("", |column| column.name.as_str());
+    let mut columns = Vec::new();
+    let mut start = 0;
+    while start < table.columns.len() {
+        let figure =
+            name(start).strip_suffix("_n").filter(|figure| name(start + 1) == format!("{figure}_mean"));
+        let own = figure.map_or(1, |figure| {
+            let is_own = |&n: &usize| name(n).strip_prefix(figure).is_some_and(|rest| PARTS.contains(&rest));
+            (start..table.columns.len()).take_while(is_own).count()
+        });
+        columns.push(start..start + own);
+        start += own;
+    }
+    columns
+}
+
+/// Ends of the names of what belongs to a figure, in their order.
+const PARTS: [&str; 7] =
+    ["_n", "_mean", "_sd", "_ci_low", "_ci_high", "_ci_threshold_low", "_ci_threshold_high"];
+
+/// A figure's cells as one: `0.9374 ± 0.1471`, below it how many cases and the intervals.
+fn spread(cells: &[Cell]) -> String {
+    let text = |n: usize| cells.get(n).filter(|cell| !matches!(cell, Cell::Absent)).map(cell);
+    let Some((mean, sd)) = text(1).zip(text(2)) else { return "n/a".to_owned() };
+    let mut told = format!("{mean} ± {sd}<br><small>n = {}", text(0).unwrap_or_default());
+    if let Some((low, high)) = text(3).zip(text(4)) {
+        let _ = write!(told, "; 95 % {low} to {high}");
+    }
+    if let Some((low, high)) = text(5).zip(text(6)) {
+        let _ = write!(told, "<br>with the threshold's {low} to {high}");
+    }
+    told.push_str("</small>");
+    told
+}
+
+fn cell(cell: &Cell) -> String {
+    let text = match cell {
+        Cell::Number(value) if value.fract() == 0.0 => format!("{value:.0}"),
+        Cell::Number(value) if value.abs() < LEAST_SHOWN => "< 0.0001".to_owned(),
+        Cell::Number(value) => format!("{value:.4}"),
+        other => other.to_string(),
+    };
+    escape(&text)
 }
 
 /// Whether every shown table exists.
