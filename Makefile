@@ -4,6 +4,7 @@ CARGO  ?= cargo
 PYTHON ?= python3
 PREFIX ?= /usr/local
 TOOLS  := third_party/tools
+AXE    := $(TOOLS)/node_modules/axe-core/axe.min.js
 MODEL  := workflows/models/untrained-w025.safetensors
 BIN    := target/release/neuroloom
 DEMO   := demo
@@ -61,7 +62,11 @@ peers: build
 install: build
 	scripts/install.sh "$(DESTDIR)$(PREFIX)"
 
-tools: $(TOOLS)/.complete
+tools: $(TOOLS)/.complete $(AXE)
+
+# Judges the report's accessibility; where npm is missing, or cannot install it, that test says that it looked at nothing.
+$(AXE):
+	-if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(TOOLS) axe-core@4.14.1; fi
 
 $(TOOLS)/.complete: scripts/tools.txt
 	$(PYTHON) -m pip install -q --disable-pip-version-check --upgrade --target $(TOOLS) -r scripts/tools.txt

@@ -1,5 +1,6 @@
 //! What the tests from outside share: where things are, the built program, test images.
 
+pub mod browser;
 pub mod cohort;
 pub mod scene;
 pub mod slurm;

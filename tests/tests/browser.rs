@@ -1,22 +1,12 @@
-//! The report opens in a browser without a network, and without a complaint.
+//! The report in a browser without a network: it opens without a complaint, and its viewer does what it says.
 
-use neuroloom_tests::scene::{ALL, main_workflow, scratch};
-use neuroloom_tests::{finish, skipped};
+use neuroloom_tests::browser::{Browser, chromium};
+use neuroloom_tests::scene::{ALL, SEQUENCES, main_workflow, scratch, sequence};
+use neuroloom_tests::{finish, root, skipped};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-
-fn browser() -> Option<PathBuf> {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    let found = std::env::split_paths(&paths)
-        .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        skipped("no chromium is here to open the report");
-    }
-    found
-}
 
 /// Made once: a case that another test works on is left to it.
 fn report() -> &'static Path {
@@ -43,7 +33,7 @@ fn opened(browser: &Path, page: &Path) -> (String, String) {
 
 #[test]
 fn the_report_opens_without_network_or_complaint() {
-    let Some(browser) = browser() else { return };
+    let Some(browser) = chromium() else { return };
     let (page, said) = opened(&browser, report());
     for words in ["RESEARCH USE ONLY", "UNTRAINED MODEL", "sub-demo"] {
         assert!(page.contains(words), "the opened page does not show `{words}`");
@@ -67,4 +57,179 @@ fn the_report_asks_for_nothing_outside_itself() {
         }
     }
     assert!(!page.contains("@import"));
+}
+
+/// The viewer's state, as it tells it.
+fn viewer(browser: &mut Browser) -> Value {
+    browser.value("({...document.getElementById('viewer-panes').dataset})")
+}
+
+fn at(viewer: &Value) -> Vec<i64> {
+    let text = viewer["at"].as_str().expect("the viewer tells its place");
+    text.split(' ').map(|n| n.parse().expect("a voxel index")).collect()
+}
+
+#[test]
+fn keys_and_mouse_drive_the_viewer() {
+    let Some(mut browser) = Browser::start("keys") else { return };
+    browser.look(1280, "light");
+    browser.open(report());
+    browser.value("document.querySelector('#viewer canvas').focus()");
+    let first = viewer(&mut browser);
+    assert_eq!(first["ready"], "true");
+    for (key, axis, by) in [
+        ("ArrowRight", 0, 1),
+        ("ArrowLeft", 0, -1),
+        ("ArrowDown", 1, 1),
+        ("ArrowUp", 1, -1),
+        ("PageDown", 2, 1),
+        ("PageUp", 2, -1),
+    ] {
+        let before = at(&viewer(&mut browser));
+        browser.press(key);
+        let after = at(&viewer(&mut browser));
+        assert_eq!(after[axis] - before[axis], by, "{key}");
+    }
+    browser.press("2");
+    assert_ne!(viewer(&mut browser)["image"], first["image"], "the second sequence is shown");
+    for (key, state, value) in
+        [("m", "mip", "true"), ("o", "bare", "true"), ("+", "zoom", "2"), ("a", "shows", "images")]
+    {
+        browser.press(key);
+        assert_eq!(viewer(&mut browser)[state], value, "{key}");
+    }
+    assert_eq!(browser.value("document.querySelectorAll('#viewer-panes canvas').length"), 4, "all sequences");
+    browser.press("a");
+    browser.press("?");
+    assert_eq!(browser.value("document.getElementById('viewer-help').open"), true);
+    let place = "(() => { const box = document.querySelector('#viewer canvas').getBoundingClientRect();
+        return [box.left + box.width / 3, box.top + box.height / 3]; })()";
+    browser.value("document.getElementById('viewer-panes').scrollIntoView()");
+    let place: Vec<f64> = serde_json::from_value(browser.value(place)).unwrap();
+    let (before, place) = (viewer(&mut browser), [place[0], place[1]]);
+    browser.drag("right", place, [place[0] + 40.0, place[1]]);
+    let wider = viewer(&mut browser);
+    assert_ne!(
+        (&before["black"], &before["white"]),
+        (&wider["black"], &wider["white"]),
+        "the window is wider"
+    );
+    assert_eq!(before["at"], wider["at"], "the cross-hair stays");
+    browser.drag("left", place, [place[0] + 40.0, place[1] + 40.0]);
+    assert_ne!(wider["at"], viewer(&mut browser)["at"], "the cross-hair moves");
+    assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+    assert!(browser.requests.is_empty(), "{:?}", browser.requests);
+}
+
+#[test]
+fn a_row_leads_to_its_candidate_and_overlays_can_be_taken_off() {
+    let Some(mut browser) = Browser::start("rows") else { return };
+    browser.look(1280, "dark");
+    browser.open(report());
+    let rows = browser.value("document.querySelectorAll('tr[data-lesion]').length");
+    assert!(rows.as_u64() > Some(0), "the case has candidates");
+    browser.value("document.querySelector('tr[data-lesion]').scrollIntoView()");
+    let drawn = "new Promise((done) => { const wait = () => document.querySelector('tr[data-lesion] .pictured canvas')
+        ? done(true) : setTimeout(wait, 20); wait(); })";
+    browser.value(drawn);
+    browser.value("document.querySelector('tr[data-lesion] .pictured button').click()");
+    browser.settle();
+    let (shown, id) =
+        (viewer(&mut browser), browser.value("document.querySelector('tr[data-lesion]').dataset.lesion"));
+    assert_eq!(shown["chosen"], id);
+    let told = browser.value("Volumes.candidates().then(({ places }) => [...places.values()][0].centre)");
+    assert_eq!(
+        at(&shown),
+        serde_json::from_value::<Vec<i64>>(told).unwrap(),
+        "the cross-hair is on its slice"
+    );
+    let ink = "(() => { const c = document.querySelector('#viewer canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let n = 0; for (let i = 0; i < d.length; i += 4) n += Math.abs(d[i] - d[i + 2]) > 40; return n; })()";
+    let with = browser.value(ink).as_u64();
+    browser.press("o");
+    browser.press("h");
+    assert!(browser.value(ink).as_u64() < with, "no colour without overlays");
+    assert_eq!(
+        browser.value("document.getElementById('blink').hidden"),
+        false,
+        "registration can be judged by eye"
+    );
+    browser.value("document.getElementById('blink').scrollIntoView()");
+    browser.value("(() => { const m = document.getElementById('blink-mode'); m.value = 'blend'; m.dispatchEvent(new Event('input')); })()");
+    browser.settle();
+    assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+}
+
+/// The accessibility checker, installed by `make tools` where npm is there.
+fn axe() -> Option<String> {
+    let script = root().join("third_party/tools/node_modules/axe-core/axe.min.js");
+    let found = std::fs::read_to_string(&script).ok();
+    if found.is_none() {
+        skipped("axe-core is not here to check the page's accessibility");
+    }
+    found
+}
+
+#[test]
+fn the_page_has_no_serious_accessibility_fault() {
+    let (Some(axe), Some(mut browser)) = (axe(), Browser::start("axe")) else { return };
+    browser.open(report());
+    browser.value(&format!("{axe}; 0"));
+    for (width, scheme) in [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")] {
+        browser.look(width, scheme);
+        let faults = browser.value(
+            "axe.run().then((found) => found.violations.filter((v) => ['serious', 'critical'].includes(v.impact))
+                .map((v) => v.id + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120)).join(' | ')))",
+        );
+        assert_eq!(faults, serde_json::json!([]), "{width} {scheme}");
+        let wide = browser.value("document.documentElement.scrollWidth");
+        assert!(wide.as_u64() <= Some(width.into()), "{wide} dots wide in a window of {width}");
+    }
+}
+
+#[test]
+fn the_page_prints_on_six_sheets() {
+    let Some(mut browser) = Browser::start("print") else { return };
+    browser.open(report());
+    let printed = browser
+        .call("Page.printToPDF", &serde_json::json!({"preferCSSPageSize": true, "printBackground": true}));
+    let file = scratch().join("report.pdf.base64");
+    std::fs::write(&file, printed["data"].as_str().unwrap()).unwrap();
+    let run = finish(Command::new("base64").arg("-d").arg(&file));
+    // `/Type /Pages` is the list of them.
+    let pages = run.stdout.matches("/Type /Page\n").count();
+    assert!((1..=6).contains(&pages), "{pages} sheets");
+}
+
+/// What must never leave a sidecar: names, dates, numbers of the person and the place.
+const PRIVATE: [(&str, &str); 5] = [
+    ("PatientName", "Quux^Zaphod<script>alert(1)</script>"),
+    ("PatientID", "QX-4711-ZZ"),
+    ("PatientBirthDate", "19010203"),
+    ("InstitutionName", "Quuxhospital"),
+    ("StudyInstanceUID", "1.2.840.4711.99"),
+];
+
+#[test]
+fn nothing_private_of_a_sidecar_reaches_the_page() {
+    let folder = scratch().join("private");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut workflow = main_workflow(&[], &folder.join("out"));
+    for (input, _) in SEQUENCES {
+        let copy = folder.join(format!("sub-demo_{input}.nii.gz"));
+        std::fs::copy(sequence(input), &copy).unwrap();
+        let sidecar = PRIVATE.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value)));
+        let sidecar: serde_json::Map<String, Value> = sidecar.collect();
+        std::fs::write(folder.join(format!("sub-demo_{input}.json")), Value::from(sidecar).to_string())
+            .unwrap();
+        workflow.arg("--input").arg(format!("{input}={}", copy.display()));
+    }
+    let run = finish(workflow.args(["--case", "sub-demo"]));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    for file in ["sub-demo_report.html", "sub-demo_desc-data_report.json"] {
+        let text = std::fs::read_to_string(folder.join("out/sub-demo").join(file)).unwrap();
+        for (key, value) in PRIVATE {
+            assert!(!text.contains(key) && !text.contains(value), "{file} holds {key}");
+        }
+    }
 }

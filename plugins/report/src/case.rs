@@ -13,6 +13,8 @@ pub struct Case {
     pub reference: Option<Image>,
     /// Registered images by name.
     pub images: Vec<(String, Image)>,
+    /// Normalised images by name.
+    pub normalised: Vec<(String, Image)>,
     /// Network score.
     pub probability: Option<Probability>,
     /// Accepted lesions.
@@ -54,6 +56,7 @@ impl Case {
         let mut case = Self {
             reference: inputs.optional_image("reference")?,
             images: inputs.images("images")?,
+            normalised: inputs.images("normalised")?,
             probability: inputs.optional_probability("probability")?,
             lesions: inputs.optional_labels("lesions")?,
             below_size: inputs.optional_labels("below_size")?,
@@ -95,6 +98,23 @@ impl Case {
     /// The image that pictures are drawn on: the reference, else the first of the registered images.
     pub fn backdrop(&self) -> Option<&Image> {
         self.reference.as_ref().or_else(|| self.images.first().map(|(_, image)| image))
+    }
+
+    /// What the image that pictures are drawn on is called: as among the images if it is one of them, else by the name that
+    /// only the normalised images know.
+    pub fn backdrop_name(&self) -> &str {
+        let same = self.images.iter().find(|(_, image)| self.is_backdrop(image)).map(|(name, _)| name);
+        let known = |name: &String| self.images.iter().any(|(image, _)| image == name);
+        let own = || self.normalised.iter().map(|(name, _)| name).find(|name| !known(name));
+        same.or_else(own).map_or("reference", String::as_str)
+    }
+
+    /// Whether an image is the one that pictures are drawn on.
+    pub fn is_backdrop(&self, image: &Image) -> bool {
+        self.backdrop().is_some_and(|reference| {
+            image.grid().matches(reference.grid())
+                && (std::ptr::eq(image.voxels(), reference.voxels()) || image.voxels() == reference.voxels())
+        })
     }
 
     /// A fact of the results: of the score if it is there, else of what was made from it.

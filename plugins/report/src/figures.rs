@@ -1,5 +1,6 @@
 //! The pictures of the page: mosaic, lesions, registered images, brain mask.
 
+use crate::case::Case;
 use crate::options::Options;
 use crate::overlay::{self, Outline};
 use crate::picture::{Overlay, PictureError};
@@ -8,7 +9,7 @@ use crate::sample::Sampler;
 use crate::scene::Scene;
 use crate::shape::Shape;
 use sdk::serde::Serialize;
-use sdk::{Context, Grid, Image, Labels, Mask, Probability};
+use sdk::{Context, Grid, Labels, Mask, Probability};
 
 /// A picture in two layers, ready for the page.
 #[derive(Clone, Debug, Serialize)]
@@ -259,18 +260,9 @@ fn lesion_sheet(scene: &Scene<'_>, shape: &Shape, view: View) -> Sheet {
 ///
 /// # Errors
 /// [`PictureError`] if a picture cannot be encoded.
-pub fn registered(
-    scene: &Scene<'_>,
-    images: &[(String, Image)],
-    reference: &Image,
-    ctx: &Context,
-) -> Result<Vec<ImageFigures>, PictureError> {
-    let is_reference = |image: &Image| {
-        image.grid().matches(reference.grid())
-            && (std::ptr::eq(image.voxels(), reference.voxels()) || image.voxels() == reference.voxels())
-    };
+pub fn registered(scene: &Scene<'_>, case: &Case, ctx: &Context) -> Result<Vec<ImageFigures>, PictureError> {
     let mut sets = Vec::new();
-    for (name, image) in images.iter().filter(|(_, image)| !is_reference(image)) {
+    for (name, image) in case.images.iter().filter(|(_, image)| !case.is_backdrop(image)) {
         let Some(sampler) = Sampler::new(image, scene.grid()) else { continue };
         let views = ctx.map(View::ALL.len(), |n| checker(scene, &sampler, name, View::ALL[n]));
         sets.push(ImageFigures { name: name.clone(), views: views.into_iter().collect::<Result<_, _>>()? });

@@ -1,8 +1,12 @@
 //! One self-contained HTML file from the report and its pictures.
 
 use crate::figures::{Figure, ImageFigures, LesionFigures};
+use crate::graph::Graph;
+use crate::histogram::Histograms;
 use crate::overlay;
 use crate::report::Report;
+use crate::rows::Listed;
+use crate::volumes::Volumes;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, HtmlEscape, Value as Markup, context};
@@ -25,6 +29,10 @@ pub struct Pictures {
     pub registered: Vec<ImageFigures>,
     /// The brain mask.
     pub mask: Vec<Figure>,
+    /// What the viewer shows.
+    pub volumes: Option<Volumes>,
+    /// Histograms within the brain.
+    pub histograms: Vec<Histograms>,
     /// Orientation and spacing of the grid they are drawn on.
     pub grid: String,
     /// What is drawn over the brain: `scores`, `accepted`, `below_size`, `truth`.
@@ -32,15 +40,26 @@ pub struct Pictures {
 }
 
 /// The templates; names end in `.html`, so that everything put into them is escaped.
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
     ("summary.html", include_str!("templates/summary.html")),
     ("lesions.html", include_str!("templates/lesions.html")),
     ("pictures.html", include_str!("templates/pictures.html")),
+    ("viewer.html", include_str!("templates/viewer.html")),
     ("quality.html", include_str!("templates/quality.html")),
     ("plan.html", include_str!("templates/plan.html")),
     ("methods.html", include_str!("templates/methods.html")),
+];
+
+/// The page's scripts, in the order in which they build on each other.
+const SCRIPTS: [&str; 6] = [
+    include_str!("templates/page.js"),
+    include_str!("templates/volumes.js"),
+    include_str!("templates/painting.js"),
+    include_str!("templates/viewer.js"),
+    include_str!("templates/thumbnails.js"),
+    include_str!("templates/registration.js"),
 ];
 
 /// Stops of the colour bar; every third has a number.
@@ -97,13 +116,17 @@ pub fn page(report: &Report, pictures: &Pictures) -> Result<String, HtmlError> {
     for (name, text) in TEMPLATES {
         environment.add_template(name, text)?;
     }
+    let listed = Listed::of(report.lesions.as_ref(), report.candidates.as_ref());
+    let graph = Graph::of(&report.stages);
     let bar = bar_stops(report.display_threshold);
     let shown = context! {
         report => Serde(report),
         pictures => Serde(pictures),
         bar => Serde(&bar),
-        css => include_str!("templates/page.css"),
-        js => include_str!("templates/page.js"),
+        listed => Serde(&listed),
+        graph => Serde(&graph),
+        css => concat!(include_str!("templates/page.css"), include_str!("templates/viewer.css")),
+        js => SCRIPTS.concat(),
     };
     Ok(environment.get_template("page.html")?.render(shown)?)
 }

@@ -4,22 +4,28 @@
 //! file is only the plugin's face towards the engine.
 
 pub mod case;
+pub mod display;
 pub mod documents;
 pub mod figures;
 pub mod glyphs;
+pub mod graph;
+pub mod histogram;
 pub mod html;
 pub mod model;
 pub mod options;
 pub mod overlay;
+pub mod packing;
 pub mod picture;
 pub mod plane;
 pub mod report;
+pub mod rows;
 pub mod sample;
 pub mod scene;
 pub mod shape;
 pub mod stages;
 pub mod summary;
 pub mod tables;
+pub mod volumes;
 
 use case::Case;
 use figures::Drawn;
@@ -46,6 +52,7 @@ impl Operator for CaseReport {
         summary: "Put all that is known about a case on one page.",
         inputs: &[
             Port::image("images").many().optional().about("registered images, shown against the reference"),
+            Port::image("normalised").many().optional().about("the same images as the network sees them"),
             Port::image("reference").optional().about("the image that pictures are drawn on"),
             Port::probability("probability").optional().about("network score"),
             Port::labels("lesions").optional().about("accepted lesions"),
@@ -63,6 +70,7 @@ impl Operator for CaseReport {
         outputs: &[
             Port::document("html").about("the page, one self-contained file"),
             Port::document("json").about("the same content for programs"),
+            Port::table("table").about("all candidates with verdict and measures"),
         ],
         ..OperatorInfo::CASE
     };
@@ -101,7 +109,8 @@ impl Operator for CaseReport {
         let json = serde_json::to_vec_pretty(&report)?;
         Ok(Outputs::new()
             .with("html", Document::new("text/html", html::page(&report, &pictures)?))
-            .with("json", Document::new("application/json", json)))
+            .with("json", Document::new("application/json", json))
+            .with("table", rows::joined(case.table.as_ref(), case.candidates.as_ref())))
     }
 }
 
@@ -128,8 +137,11 @@ fn draw(
     let lesions = figures::lesions(scene, &drawn, accepted, options.lesion_pictures, ctx)?;
     ctx.check_cancelled()?;
     ctx.progress(0.8, "quality");
-    let registered = case.backdrop().map(|image| figures::registered(scene, &case.images, image, ctx));
+    let registered = figures::registered(scene, case, ctx)?;
     let mask = case.mask.as_ref().map(|mask| figures::mask_outline(scene, mask));
+    ctx.check_cancelled()?;
+    ctx.progress(0.9, "viewer");
+    let volumes = if options.viewer_mb > 0.0 { volumes::volumes(case, scene, options, ctx)? } else { None };
     let legend = [
         ("scores", case.probability.is_some()),
         ("accepted", case.lesions.is_some()),
@@ -140,8 +152,10 @@ fn draw(
     Ok(Pictures {
         mosaic,
         lesions,
-        registered: registered.transpose()?.unwrap_or_default(),
+        registered,
         mask: mask.transpose()?.unwrap_or_default(),
+        volumes,
+        histograms: histogram::histograms(case, scene),
         grid: grid.to_string(),
         legend: legend.into_iter().filter_map(|(name, drawn)| drawn.then_some(name)).collect(),
     })

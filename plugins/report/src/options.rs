@@ -22,6 +22,10 @@ pub struct Options {
     /// Lesions that get their own pictures, largest first.
     #[schemars(range(min = 0, max = 40))]
     pub lesion_pictures: usize,
+    /// Largest size of the viewer's volumes in the page, in millions of bytes: beyond it they have fewer greys, then become
+    /// coarser. 0 leaves the viewer out.
+    #[schemars(range(min = 0.0, max = 8.0))]
+    pub viewer_mb: f64,
 }
 
 impl Default for Options {
@@ -32,6 +36,7 @@ impl Default for Options {
             display_threshold: 0.1,
             mosaic_slices: 24,
             lesion_pictures: 20,
+            viewer_mb: 7.0,
         }
     }
 }
@@ -58,6 +63,7 @@ impl Options {
             ("display_threshold", self.display_threshold, 0.01, 0.99, "0.1 shows all but the background"),
             ("mosaic_slices", self.mosaic_slices as f64, 1.0, 40.0, "more would make the page too large"),
             ("lesion_pictures", self.lesion_pictures as f64, 0.0, 40.0, "more would make the page too large"),
+            ("viewer_mb", self.viewer_mb, 0.0, 8.0, "a page of more than 10 MB opens slowly"),
         ];
         for (name, found, low, high, hint) in ranges {
             if !(low..=high).contains(&found) {

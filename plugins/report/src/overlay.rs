@@ -30,9 +30,22 @@ pub enum Outline {
 }
 
 impl Outline {
-    const ALL: [Self; 5] = [Self::Accepted, Self::BelowSize, Self::Rejected, Self::Truth, Self::Mask];
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Accepted, Self::BelowSize, Self::Rejected, Self::Truth, Self::Mask];
 
-    const fn colour(self) -> [u8; 3] {
+    /// As the page's scripts and styles call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::BelowSize => "below_size",
+            Self::Rejected => "rejected",
+            Self::Truth => "truth",
+            Self::Mask => "mask",
+        }
+    }
+
+    /// Red, green, blue.
+    pub const fn colour(self) -> [u8; 3] {
         match self {
             Self::Accepted => [0, 229, 255],
             Self::BelowSize => [255, 255, 255],

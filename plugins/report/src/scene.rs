@@ -119,6 +119,24 @@ impl<'a> Scene<'a> {
         shown[self.grid.offset(nearest)] != 0
     }
 
+    /// Whether the voxel at this place of the reference's memory may be shown.
+    pub fn shows_offset(&self, offset: usize) -> bool {
+        self.shown.as_ref().is_none_or(|shown| shown[offset] != 0)
+    }
+
+    /// Intensities of an image of the frame at places spread over the brain.
+    pub fn values(&self, image: &Sampler<'_, f32>) -> Vec<f32> {
+        self.probes.iter().map(|&index| image.linear(index)).collect()
+    }
+
+    /// The contrast of an image of the frame within the brain, and its least and largest intensity there.
+    pub fn intensities(&self, image: &Sampler<'_, f32>) -> (Contrast, [f32; 2]) {
+        let mut values = self.values(image);
+        let contrast = Contrast::of(&mut values);
+        let range = values.iter().fold([contrast.black, contrast.white], |[a, b], &v| [a.min(v), b.max(v)]);
+        (contrast, range)
+    }
+
     /// The reference in a window.
     pub fn base(&self, window: &Window) -> Base {
         Base { dots: window.dots, greys: self.greys(window, &self.image, self.contrast) }

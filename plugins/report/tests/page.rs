@@ -145,10 +145,16 @@ fn a_hostile_label_is_text_and_nothing_else() {
     let mut inputs = case(SMALL, 2, hostile);
     inputs.insert("quality", hostile, Value::from(table(&[])));
     inputs.insert("images", hostile, Value::from(ball(grid(SMALL), [0.0; 3], 60.0, 9.0)));
+    let mut candidates =
+        Table::new(["id", "class", "rule"].map(|name| Column::new(name, "", hostile)).to_vec());
+    candidates.rows.push(vec![9.into(), hostile.into(), hostile.into()]);
+    inputs.insert("candidates", "", candidates.into());
     let page = text(&run::<CaseReport>(json!({}), &inputs).unwrap(), "html");
     assert!(!page.contains("<script>alert") && !page.contains("<img src=x"), "the label became markup");
     assert!(page.contains("&lt;script&gt;alert"), "the label is shown");
-    assert_eq!(page.matches("<script").count(), 1, "the page's own script");
+    let scripts = page.matches("<script").count();
+    let data = page.matches("<script type=\"text/plain\" id=\"volume-").count();
+    assert_eq!(scripts, data + 2, "the page's own script and the viewer's volumes");
     assert!(!page.contains("http://") && !page.contains("https://"), "nothing is fetched");
 }
 
@@ -161,12 +167,46 @@ fn the_same_case_gives_the_same_bytes() {
     assert!(text(&one, "json") == text(&two, "json"), "two runs differ");
 }
 
+/// Four sequences of different noise, so many accepted lesions, and as many rejects.
+fn full_case(count: usize) -> Inputs {
+    let shape = [256, 256, 160];
+    let mut inputs = case(shape, count, "sub-78");
+    for (n, name) in ["flair", "t1_pre", "t1_post"].into_iter().enumerate() {
+        let mut image = brain(grid(shape)).voxels().to_vec();
+        image.rotate_left(1000 * n + 77);
+        inputs.insert("images", name, Image::new(grid(shape), image).unwrap().into());
+    }
+    let centres = centres(count).into_iter().map(|[x, y, z]| [x, y, z + 9.0]).collect::<Vec<_>>();
+    let rejects = lesions(grid(shape), &centres);
+    let voxels: Vec<u32> =
+        rejects.voxels().iter().map(|&l| if l == 0 { 0 } else { l + count as u32 }).collect();
+    inputs.insert("rejected", "", Labels::new(grid(shape), voxels).unwrap().into());
+    let names = ["id", "class", "rule", "value", "limit", "volume_mm3"];
+    let mut candidates = Table::new(names.map(|name| Column::new(name, "", "")).to_vec());
+    for id in 1..=2 * count {
+        let class = if id <= count { "accepted" } else { "rejected" };
+        candidates.rows.push(vec![
+            id.into(),
+            class.into(),
+            "max_elongation".into(),
+            6.5.into(),
+            4.0.into(),
+            268.0.into(),
+        ]);
+    }
+    inputs.with("candidates", candidates)
+}
+
 #[test]
-fn seventy_eight_lesions_on_a_full_grid_stay_below_ten_megabytes() {
-    let page = text(&run::<CaseReport>(json!({}), &case([256, 256, 160], 78, "sub-78")).unwrap(), "html");
+fn seventy_eight_lesions_and_as_many_rejects_on_a_full_grid_stay_below_ten_megabytes() {
+    let page = text(&run::<CaseReport>(json!({}), &full_case(78)).unwrap(), "html");
     println!("page of 78 lesions: {:.2} MB", page.len() as f64 / 1e6);
+    if let Some(folder) = std::env::var_os("NEUROLOOM_PAGES") {
+        std::fs::write(std::path::Path::new(&folder).join("sub-78_report.html"), &page).unwrap();
+    }
     assert!(page.len() < 10_000_000, "{} bytes", page.len());
     assert!(page.contains("20 of 78"), "the largest 20 have pictures, and the page says so");
+    assert_eq!(page.matches("data-lesion=").count(), 156, "every candidate has its row");
 }
 
 #[test]
