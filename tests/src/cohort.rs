@@ -55,11 +55,8 @@ impl SmallCohort {
     /// When they cannot be written.
     pub fn new(name: &str, cases: usize) -> Self {
         let cohort = Self { folder: scratch().join(name) };
-        let plugins = cohort.plugins();
-        std::fs::create_dir_all(&plugins).expect("the folder is made");
-        let plugin = hostile();
-        std::fs::copy(&plugin, plugins.join(plugin.file_name().expect("a file")))
-            .expect("the plugin is there");
+        std::fs::create_dir_all(cohort.plugins()).expect("the folder is made");
+        cohort.add_plugin(&hostile());
         cohort.set_workflow(WORKFLOW);
         for case in 1..=cases {
             cohort.write_image(&format!("sub-{case:02}"), 100.0);
@@ -80,6 +77,17 @@ impl SmallCohort {
     /// The folder of its plugin, which is looked through before the others.
     pub fn plugins(&self) -> PathBuf {
         self.path("plugins")
+    }
+
+    /// Puts a built plugin into that folder. It shares its place on disk with the original where it can: who changes it there writes
+    /// a new file.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn add_plugin(&self, built: &Path) {
+        let place = self.plugins().join(built.file_name().expect("a file"));
+        let linked = std::fs::hard_link(built, &place);
+        linked.or_else(|_| std::fs::copy(built, &place).map(drop)).expect("the plugin is there");
     }
 
     /// A case's only file.
@@ -145,6 +153,15 @@ impl SmallCohort {
     }
 }
 
+impl Drop for SmallCohort {
+    /// What a test that passed leaves behind is of no use to anybody.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
 /// The end records of a case, in their order.
 ///
 /// # Panics
@@ -173,10 +190,29 @@ pub fn labels(out: &Path) -> Vec<String> {
     labels.into_iter().collect()
 }
 
+/// The claims of a case, by the number of the attempt as it is written in the files' names.
+///
+/// # Panics
+/// When one is no JSON.
+pub fn claims(out: &Path, label: &str) -> BTreeMap<String, Json> {
+    let folder = out.join(".neuroloom/cases").join(label);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let claim = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        Some((name.strip_suffix(".claim.json")?.to_owned(), read_json(&entry.path())))
+    };
+    entries.filter_map(claim).collect()
+}
+
+/// The cases that have delivered.
+pub fn delivered_cases(out: &Path) -> BTreeSet<String> {
+    let is_ok = |label: &String| ends(out, label).iter().any(|end| end["ending"] == "ok");
+    labels(out).into_iter().filter(is_ok).collect()
+}
+
 /// How many cases have delivered.
 pub fn delivered(out: &Path) -> usize {
-    let is_ok = |label: &String| ends(out, label).iter().any(|end| end["ending"] == "ok");
-    labels(out).iter().filter(|label| is_ok(label)).count()
+    delivered_cases(out).len()
 }
 
 /// Names of what lies in one of the state's folders.

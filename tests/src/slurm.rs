@@ -15,6 +15,19 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Ports that a cluster takes in a row: the controller's, and those of its nodes.
 const PORTS: u16 = 4;
 
+/// A job, or a task of an array, that is not over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// `12`, or `12_3`.
+    pub job: String,
+    /// Slurm's word: `PENDING`.
+    pub state: String,
+    /// Why it waits, in Slurm's word.
+    pub reason: String,
+    /// Where it runs; empty while it waits.
+    pub node: String,
+}
+
 /// A cluster of its own. It ends when this is dropped.
 pub struct Cluster {
     scripts: PathBuf,
@@ -129,14 +142,26 @@ impl Cluster {
         status
     }
 
-    /// The jobs that are not over, each with its state: `12_3 PENDING`, and why it waits.
-    pub fn queue(&self) -> Vec<(String, String, String)> {
-        let said = self.slurm("squeue", &["-r", "-h", "-o", "%i|%T|%r"]).stdout;
-        let fields = |line: &str| {
+    /// The jobs that are not over.
+    pub fn queue(&self) -> Vec<Queued> {
+        let said = self.slurm("squeue", &["-r", "-h", "-o", "%i|%T|%r|%N"]).stdout;
+        let queued = |line: &str| {
             let mut fields = line.trim().split('|').map(str::to_owned);
-            Some((fields.next()?, fields.next()?, fields.next()?))
+            let mut next = || fields.next();
+            Some(Queued { job: next()?, state: next()?, reason: next()?, node: next()? })
         };
-        said.lines().filter_map(fields).collect()
+        said.lines().filter_map(queued).collect()
+    }
+
+    /// The starts of tasks of arrays that are over, each as `12_3` with Slurm's word for how it ended, as Slurm lists them.
+    pub fn ended_tasks(&self) -> Vec<(String, String)> {
+        let text = std::fs::read_to_string(self.path("dev/log/jobcomp.txt")).unwrap_or_default();
+        let task = |line: &str| {
+            let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            let task = format!("{}_{}", field("ArrayJobId=")?, field("ArrayTaskId=")?);
+            Some((task, field("JobState=")?.to_owned()))
+        };
+        text.lines().filter_map(task).collect()
     }
 
     /// What the logs of a run's jobs say, for messages of tests.

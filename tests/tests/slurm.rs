@@ -142,7 +142,7 @@ fn a_task_that_is_warned_of_its_limit_goes_on_in_the_next_class_of_time() {
     let sent = finish(&mut cluster.batch(&cohort, &out, &site));
     succeeded(&cluster, &out, &sent, "submitted 1 cases");
     wait_until("the case runs", &mut || cluster.status(&out)["counts"]["running"] == 1);
-    let task = cluster.queue().into_iter().find(|(job, ..)| job.contains('_')).unwrap().0;
+    let task = cluster.queue().into_iter().find(|task| task.job.contains('_')).unwrap().job;
     assert_eq!(cluster.slurm("scancel", &["--batch", "--signal=USR1", &task]).code, Some(0));
     wait_until("the case is done", &mut || cluster.status(&out)["counts"]["done"] == 1);
     let attempts = ends(&out, "sub-01");

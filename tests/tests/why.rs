@@ -33,7 +33,7 @@ impl History {
         for plugin in ["volume_math", "lesions"] {
             let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
             let file = format!("{prefix}neuroloom_{plugin}{suffix}");
-            std::fs::copy(built().join(&file), cohort.plugins().join(file)).unwrap();
+            cohort.add_plugin(&built().join(file));
         }
         let history = Self { out: cohort.path("out"), cohort, arguments: Vec::new(), told: String::new() };
         assert_ended(&finish(&mut history.cohort.batch(&history.out)), 0, 0);
