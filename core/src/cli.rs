@@ -11,6 +11,7 @@ mod doctor;
 mod graph;
 mod logging;
 mod means;
+mod model;
 mod plan;
 mod plugins;
 mod progress;
@@ -126,6 +127,8 @@ enum Command {
     Graph(graph::GraphArgs),
     /// Show the plugins that were found
     Plugins(plugins::PluginsArgs),
+    /// Tell what a model file holds and what it needs
+    Model(model::ModelArgs),
     /// Print a JSON schema: of workflows, of schedules, or of an operator's settings
     Schema(schema::SchemaArgs),
     /// Look after the results that are kept for later runs
@@ -189,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(&cli.common, &args),
         Command::Graph(args) => graph::graph(&cli.common, &args),
         Command::Plugins(args) => plugins::plugins(&cli.common, &args),
+        Command::Model(args) => model::model(&cli.common, &args),
         Command::Schema(args) => schema::schema(&cli.common, &args),
         Command::Cache(args) => cache::cache(&cli.common, &args),
         Command::Completions(args) => Ok(completions::completions(&args)),

@@ -9,7 +9,7 @@ use crate::store::{Digest, Memo};
 use object::{Object, ObjectSection};
 use sdk::abi::load::Plugin;
 use sdk::export::{OperatorDescription, PluginDescription};
-use sdk::{Cause, Interface, OperatorError, Place, Wiring};
+use sdk::{Cause, Inspection, Interface, OperatorError, Place, Wiring};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -27,7 +27,7 @@ pub struct PluginFolder {
 pub struct LoadedPlugin {
     /// Its file.
     pub path: PathBuf,
-    /// What its tag says: `abi=1.1 sdk=0.1.0 rustc=1.95.0`.
+    /// What its tag says: `abi=1.2 sdk=0.1.0 rustc=1.95.0`.
     pub tag: String,
     /// What it offers.
     pub description: PluginDescription,
@@ -224,6 +224,16 @@ impl LoadedPlugin {
         answer.map_err(|error| sdk::border::error_from_json(&error))
     }
 
+    /// What an operator says of a model file; `None` if it reads none.
+    ///
+    /// # Errors
+    /// Why the operator could not use the file.
+    pub fn inspect(&self, operator: &str, file: &str) -> Result<Option<Inspection>, OperatorError> {
+        let Some(answer) = self.plugin.inspect(operator, file) else { return Ok(None) };
+        let text = answer.map_err(|error| sdk::border::error_from_json(&error))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
     /// An operator ready to run.
     ///
     /// # Errors
@@ -363,7 +373,7 @@ fn read_tag(path: &Path) -> Result<String, PluginError> {
     Ok(String::from_utf8_lossy(&text[..end]).into_owned())
 }
 
-/// Holds a tag such as `abi=1.1 sdk=0.1.0 rustc=1.95.0` against this engine's ABI.
+/// Holds a tag such as `abi=1.2 sdk=0.1.0 rustc=1.95.0` against this engine's ABI.
 fn check_abi(tag: &str) -> Result<(), PluginError> {
     use sdk::abi::{ABI_MAJOR, ABI_MINOR};
     let bad = || PluginError::BadTag { tag: tag.to_owned() };
@@ -415,10 +425,10 @@ mod tests {
 
     #[test]
     fn an_older_minor_abi_is_fine_and_a_newer_one_is_not() {
-        for tag in ["abi=1.0 sdk=0.1.0 rustc=1.95.0", "abi=1.1 sdk=0.1.0"] {
+        for tag in ["abi=1.0 sdk=0.1.0 rustc=1.95.0", "abi=1.2 sdk=0.1.0"] {
             assert!(check_abi(tag).is_ok(), "{tag}");
         }
-        for tag in ["abi=1.2 sdk=0.9.0", "abi=2.0 sdk=2.0.0", "abi=0.9 sdk=0.0.1"] {
+        for tag in ["abi=1.3 sdk=0.9.0", "abi=2.0 sdk=2.0.0", "abi=0.9 sdk=0.0.1"] {
             assert!(matches!(check_abi(tag), Err(PluginError::WrongAbi { .. })), "{tag}");
         }
         for tag in ["", "abi=one", "sdk=0.1.0"] {

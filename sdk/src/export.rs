@@ -3,7 +3,7 @@
 use crate::border;
 use crate::context::Context;
 use crate::error::OperatorError;
-use crate::operator::{CaseEntry, Cases, GroupOperator, Inputs, Operator, OperatorInfo, Scope};
+use crate::operator::{CaseEntry, Cases, GroupOperator, Inputs, Inspection, Operator, OperatorInfo, Scope};
 #[cfg(feature = "testing")]
 use crate::operator::{Outputs, Place};
 use crate::panics::{self, guard};
@@ -14,6 +14,7 @@ use neuroloom_abi::{self as abi, CasesObject, HostObject, LoggerObject, Operator
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Version of this SDK.
 pub const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -67,6 +68,7 @@ pub struct Entry {
     interface: fn(&str, &str) -> Result<Interface, OperatorError>,
     open: fn(&str, &str) -> Result<OperatorObject, OperatorError>,
     identity: fn(&str, &str) -> Result<String, OperatorError>,
+    inspect: fn(&Path) -> Result<Option<Inspection>, OperatorError>,
 }
 
 /// The entry of an operator on cases.
@@ -80,6 +82,7 @@ pub const fn entry<T: Operator>() -> Entry {
             Ok(abi::Operator_TO::from_value(CaseShim(Some(operator)), TD_Opaque))
         },
         identity: |settings, place| T::identity(&parse_settings(settings)?, &parse(place, "place")?),
+        inspect: T::inspect,
     }
 }
 
@@ -94,6 +97,7 @@ pub const fn group_entry<T: GroupOperator>() -> Entry {
             Ok(abi::Operator_TO::from_value(GroupShim(Some(operator)), TD_Opaque))
         },
         identity: |settings, place| T::identity(&parse_settings(settings)?, &parse(place, "place")?),
+        inspect: |_| Ok(None),
     }
 }
 
@@ -254,6 +258,15 @@ pub fn identity(entries: &[Entry], name: &str, settings: &str, place: &str) -> R
     answer(guard(|| (find(entries, name)?.identity)(settings, place).map(RString::from)))
 }
 
+/// [`abi::PluginModule::inspect`].
+pub fn inspect(entries: &[Entry], name: &str, file: &str) -> RResult<RString, RString> {
+    let inspect = || {
+        let inspection = (find(entries, name)?.inspect)(Path::new(file))?;
+        Ok(RString::from(serde_json::to_string(&inspection)?))
+    };
+    answer(guard(inspect))
+}
+
 /// For tests: runs an opened operator through the border within one process.
 #[cfg(feature = "testing")]
 pub(crate) fn run_in_process<T: Operator>(
@@ -329,9 +342,13 @@ macro_rules! export_plugin {
             ) -> RResult<RString, RString> {
                 $crate::export::identity(ENTRIES, name.as_str(), settings.as_str(), place.as_str())
             }
+            extern "C" fn inspect(name: RStr<'_>, file: RStr<'_>) -> RResult<RString, RString> {
+                $crate::export::inspect(ENTRIES, name.as_str(), file.as_str())
+            }
             fn module() -> $crate::abi::PluginModuleRef {
                 use $crate::abi::abi_stable::prefix_type::PrefixTypeTrait;
-                $crate::abi::PluginModule { attach, describe, interface, open, identity }.leak_into_prefix()
+                $crate::abi::PluginModule { attach, describe, interface, open, identity, inspect }
+                    .leak_into_prefix()
             }
             extern "C" fn root() -> $crate::abi::abi_stable::library::RootModuleResult {
                 $crate::abi::abi_stable::library::__call_root_module_loader(module)
@@ -352,4 +369,4 @@ macro_rules! export_plugin {
 
 /// Text of the tag: what the engine reads before it opens the file.
 pub const TAG_TEXT: &str =
-    concat!("abi=1.1 sdk=", env!("CARGO_PKG_VERSION"), " rustc=", env!("NEUROLOOM_RUSTC"));
+    concat!("abi=1.2 sdk=", env!("CARGO_PKG_VERSION"), " rustc=", env!("NEUROLOOM_RUSTC"));

@@ -30,8 +30,8 @@ pub use error::{Cause, OperatorError};
 pub use geometry::{Affine, Grid};
 pub use neuroloom_abi as abi;
 pub use operator::{
-    CaseEntry, Cases, FileSetting, GroupOperator, Inputs, NoSettings, Operator, OperatorInfo, Outputs, Place,
-    Scope,
+    CaseEntry, Cases, FileSetting, GroupOperator, Inputs, Inspection, NoSettings, Operator, OperatorInfo,
+    Outputs, Place, Scope,
 };
 pub use port::{Interface, Port, Wiring};
 pub use schemars::{self, JsonSchema};

@@ -111,6 +111,16 @@ impl AsRef<Path> for FileSetting {
     }
 }
 
+/// What an operator says of a model file, for people and programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// What is known, in the order in which it is read: a name of few words, and a text.
+    pub lines: Vec<(String, String)>,
+    /// What must be said to whoever uses the model.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
 /// An operator on single cases.
 ///
 /// The engine asks `interface` while it checks a workflow, opens one instance for each worker, and calls `run` once a case.
@@ -135,6 +145,14 @@ pub trait Operator: Send + Sized + 'static {
     /// When it cannot be found out.
     fn identity(_settings: &Self::Settings, _place: &Place) -> Result<String, OperatorError> {
         Ok(String::new())
+    }
+
+    /// What a model file holds; `None` from an operator that reads no model files. Fast, and without weights or devices.
+    ///
+    /// # Errors
+    /// Why this operator could not use the file.
+    fn inspect(_file: &Path) -> Result<Option<Inspection>, OperatorError> {
+        Ok(None)
     }
 
     /// Loads weights, chooses a device.

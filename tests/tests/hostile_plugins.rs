@@ -259,10 +259,10 @@ fn forged(folder: &Path, name: &str, old: &[u8], new: &[u8]) -> std::path::PathB
 fn files_that_are_no_usable_plugin_are_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    forged(at, "newer_abi", b"NEUROLOOM-PLUGINabi=1.1", b"NEUROLOOM-PLUGINabi=1.7");
-    forged(at, "other_abi", b"NEUROLOOM-PLUGINabi=1.1", b"NEUROLOOM-PLUGINabi=2.0");
-    forged(at, "odd_tag", b"NEUROLOOM-PLUGINabi=1.1", b"NEUROLOOM-PLUGINabi=one");
-    forged(at, "wrong_tag", b"NEUROLOOM-PLUGINabi=1.1", b"SOMETHING-ELSE..abi=1.1");
+    forged(at, "newer_abi", b"NEUROLOOM-PLUGINabi=1.2", b"NEUROLOOM-PLUGINabi=1.7");
+    forged(at, "other_abi", b"NEUROLOOM-PLUGINabi=1.2", b"NEUROLOOM-PLUGINabi=2.0");
+    forged(at, "odd_tag", b"NEUROLOOM-PLUGINabi=1.2", b"NEUROLOOM-PLUGINabi=one");
+    forged(at, "wrong_tag", b"NEUROLOOM-PLUGINabi=1.2", b"SOMETHING-ELSE..abi=1.1");
     forged(
         at,
         "no_symbol",

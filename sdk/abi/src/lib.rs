@@ -33,7 +33,7 @@ use abi_stable::std_types::{RArc, RBox, ROption, RResult, RStr, RString, RVec};
 /// First number of the ABI: another one means another layout.
 pub const ABI_MAJOR: u32 = 1;
 /// Second number of the ABI: a plugin needs an engine whose number is at least its own.
-pub const ABI_MINOR: u32 = 1;
+pub const ABI_MINOR: u32 = 2;
 /// The section of the library file that holds the tag.
 #[cfg(not(target_os = "macos"))]
 pub const TAG_SECTION: &str = ".neuroloom.tag";
@@ -42,7 +42,7 @@ pub const TAG_SECTION: &str = ".neuroloom.tag";
 pub const TAG_SECTION: &str = "__neuroloom_tag";
 /// First bytes of a tag.
 pub const TAG_MAGIC: &[u8; 16] = b"NEUROLOOM-PLUGIN";
-/// Bytes in a tag: magic, then `abi=1.1 sdk=0.1.0 rustc=…`, filled up with zeros.
+/// Bytes in a tag: magic, then `abi=1.2 sdk=0.1.0 rustc=…`, filled up with zeros.
 pub const TAG_BYTES: usize = 160;
 
 /// Makes a tag of the given text.
@@ -259,6 +259,9 @@ pub struct PluginModule {
     /// (operator, settings JSON, place JSON) -> what decides its results beside the plugin's file and its settings; a text.
     /// Since ABI 1.1.
     pub identity: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>) -> RResult<RString, RString>,
+    /// (operator, a model file's path) -> what the file holds, as JSON; `null` from an operator that reads no model files.
+    /// Since ABI 1.2.
+    pub inspect: extern "C" fn(RStr<'_>, RStr<'_>) -> RResult<RString, RString>,
 }
 
 impl RootModule for PluginModuleRef {
@@ -303,13 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_of_abi_1_0_still_loads_and_has_no_identity() {
+    fn a_plugin_of_abi_1_0_still_loads_and_has_neither_identity_nor_inspect() {
         load::check(before::PluginModuleRef::LAYOUT).unwrap_or_else(|error| panic!("{}", error.detail));
         let old = before::PluginModule { attach, describe, interface, open }.leak_into_prefix();
         // SAFETY: what the loader does, too, once the layouts agree.
         let seen = unsafe { std::mem::transmute::<before::PluginModuleRef, PluginModuleRef>(old) };
         assert_eq!(seen.describe()(), RResult::ROk("described".into()));
         assert!(seen.identity().is_none());
+        assert!(seen.inspect().is_none());
         assert_eq!(
             (old.attach() as usize, old.open() as usize),
             (seen.attach() as usize, seen.open() as usize)

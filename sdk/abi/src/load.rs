@@ -97,6 +97,12 @@ impl Plugin {
         Some(answer.into_result().map(Into::into).map_err(Into::into))
     }
 
+    /// What a model file holds as JSON, or a JSON error; nothing from a plugin of ABI 1.1 or older, which cannot tell.
+    pub fn inspect(&self, operator: &str, file: &str) -> Option<Result<String, String>> {
+        let answer = self.module.inspect()?(operator.into(), file.into());
+        Some(answer.into_result().map(Into::into).map_err(Into::into))
+    }
+
     /// An operator ready to run, or a JSON error.
     pub fn open(&self, operator: &str, settings: &str, place: &str) -> Result<OperatorObject, String> {
         let answer = self.module.open()(operator.into(), settings.into(), place.into());
