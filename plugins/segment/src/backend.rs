@@ -12,7 +12,8 @@ pub use trainer::{Gradient, Trainer};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use neuroloom_segment_abi as abi;
-use sdk::Place;
+use sdk::{JsonSchema, Place};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -90,9 +91,26 @@ pub enum BackendError {
         /// Version found.
         found: u32,
     },
+    /// The backend's device has not enough memory.
+    #[error("{0}\nhint: lower `batch`, give `device` a GPU with more memory, or set it to `cpu`")]
+    Memory(String),
     /// The backend says no.
     #[error("{0}")]
     Backend(String),
+}
+
+/// What libtorch says when a GPU's memory, or the machine's, does not suffice.
+const NO_MEMORY: [&str; 3] = ["out of memory", "can't allocate memory", "std::bad_alloc"];
+
+impl BackendError {
+    /// What the backend's words mean.
+    fn of_words(words: String) -> Self {
+        if NO_MEMORY.iter().any(|sign| words.contains(sign)) {
+            Self::Memory(words)
+        } else {
+            Self::Backend(words)
+        }
+    }
 }
 
 /// The backend's table, opened.
@@ -137,22 +155,53 @@ impl Backend {
     /// # Errors
     /// [`BackendError::Backend`]: a weight that does not fit, no such device, no memory.
     pub fn session(self, weights: &[u8], place: &Place) -> Result<Session, BackendError> {
+        self.open_session(weights, abi::FORMAT_SLICES, Precision::F32, place)
+    }
+
+    /// As [`Backend::session`], for weights of either format (`abi::FORMAT_SLICES`, `abi::FORMAT_SCRIPT`) and in the precision
+    /// that is asked for.
+    ///
+    /// # Errors
+    /// As [`Backend::session`].
+    pub fn open_session(
+        self,
+        weights: &[u8],
+        format: u32,
+        precision: Precision,
+        place: &Place,
+    ) -> Result<Session, BackendError> {
         let device = if place.device.is_empty() { "auto" } else { &place.device };
-        let opening =
-            abi::Opening { weights: abi::Lent::new(weights), device: abi::Lent::new(device.as_bytes()) };
+        let opening = abi::Scoring {
+            weights: abi::Lent::new(weights),
+            device: abi::Lent::new(device.as_bytes()),
+            format,
+            half: u32::from(precision == Precision::Bf16),
+        };
         let mut block = [0; MESSAGE_BYTES];
         let mut message = abi::Message::new(&mut block);
         // SAFETY: the table is of our version, and all that is lent lives until the call returns.
         let session = unsafe { (self.0.open)(&opening, &mut message) };
         let text = read(message.len, &block);
         if session.is_null() {
-            return Err(BackendError::Backend(text));
+            return Err(BackendError::of_words(text));
         }
         if !text.is_empty() {
             tracing::info!("{text}");
         }
         Ok(Session { table: self.0, session })
     }
+}
+
+/// In which numbers a network computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(crate = "sdk::schemars")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, of which 8 are the exponent: faster on a GPU, about three significant digits.
+    Bf16,
 }
 
 /// A network on a device.
@@ -186,7 +235,28 @@ impl Session {
         let mut message = abi::Message::new(&mut block);
         // SAFETY: the session is open, and the blocks live until the call returns.
         let done = unsafe { (self.table.logits)(self.session, &batch, &mut message) };
-        if done { Ok(()) } else { Err(BackendError::Backend(read(message.len, &block))) }
+        if done { Ok(()) } else { Err(BackendError::of_words(read(message.len, &block))) }
+    }
+}
+
+impl Session {
+    /// Runs a TorchScript network on patches. On a CPU it takes the calling thread alone; several threads may call at once.
+    ///
+    /// * `input`: C order, `shape` holds its lengths, the slowest first: `[batch, channel, …]`.
+    /// * `output`: `[batch, class, …]` with the same lengths after the second, filled.
+    ///
+    /// # Errors
+    /// [`BackendError`]: no memory, or the network makes something of another size.
+    pub fn forward(&self, input: &[f32], shape: &[usize], output: &mut [f32]) -> Result<(), BackendError> {
+        let Some(patch) = abi::Patches::new(input, shape, output) else {
+            let text = format!("{} numbers do not make patches of {shape:?}", input.len());
+            return Err(BackendError::Backend(text));
+        };
+        let mut block = [0; MESSAGE_BYTES];
+        let mut message = abi::Message::new(&mut block);
+        // SAFETY: the session is open, and the blocks live until the call returns.
+        let done = unsafe { (self.table.forward)(self.session, &patch, &mut message) };
+        if done { Ok(()) } else { Err(BackendError::of_words(read(message.len, &block))) }
     }
 }
 

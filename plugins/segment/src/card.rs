@@ -174,6 +174,32 @@ impl Card {
         self.slices * self.channels.len()
     }
 
+    /// What it reads.
+    pub fn needs(&self) -> Needs<'_> {
+        Needs { channels: &self.channels, one_of: &self.one_of }
+    }
+
+    /// As [`Needs::lacks`].
+    pub fn lacks(&self, present: &[&str]) -> Option<String> {
+        self.needs().lacks(present)
+    }
+
+    /// As [`Needs::zeroed`].
+    pub fn zeroed<'a>(&'a self, present: &[&str]) -> Vec<&'a str> {
+        self.needs().zeroed(present)
+    }
+}
+
+/// Which sequences a model reads, of whatever format it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs<'a> {
+    /// In the order of the network.
+    pub channels: &'a [Channel],
+    /// Of these at least one must be there; empty for no such rule.
+    pub one_of: &'a [String],
+}
+
+impl<'a> Needs<'a> {
     /// What must be there and is not, in words; `None` if the model works.
     pub fn lacks(&self, present: &[&str]) -> Option<String> {
         let absent = self.absent(present).filter(|channel| !channel.optional);
@@ -187,16 +213,26 @@ impl Card {
     }
 
     /// Channels for which zeros stand in.
-    pub fn zeroed<'a>(&'a self, present: &[&str]) -> Vec<&'a str> {
+    pub fn zeroed(&self, present: &[&str]) -> Vec<&'a str> {
         self.absent(present).filter(|channel| channel.optional).map(|channel| channel.name.as_str()).collect()
     }
 
-    fn absent<'a>(&'a self, present: &[&str]) -> impl Iterator<Item = &'a Channel> {
-        self.channels.iter().filter(move |channel| !present.contains(&channel.name.as_str()))
+    /// Every pattern of presence that the model accepts, each in the order of the network.
+    pub fn patterns(&self) -> Vec<Vec<&'a str>> {
+        let name = |n: usize| self.channels[n].name.as_str();
+        let of = |bits: usize| (0..self.channels.len()).filter(|n| bits >> n & 1 == 1).map(name).collect();
+        let all = (1_usize..1 << self.channels.len()).rev().map(of);
+        all.filter(|present: &Vec<&str>| self.lacks(present).is_none()).collect()
+    }
+
+    fn absent(&self, present: &[&str]) -> impl Iterator<Item = &'a Channel> {
+        let channels: &'a [Channel] = self.channels;
+        channels.iter().filter(move |channel| !present.contains(&channel.name.as_str()))
     }
 }
 
-fn usable(channels: &[Channel]) -> bool {
+/// Whether a list of channels makes sense: 1 to 16, each once.
+pub fn usable(channels: &[Channel]) -> bool {
     let distinct: std::collections::BTreeSet<&str> = channels.iter().map(|c| c.name.as_str()).collect();
     (1..=MAX_CHANNELS).contains(&channels.len()) && distinct.len() == channels.len()
 }

@@ -6,42 +6,56 @@
 pub mod backend;
 pub mod card;
 pub mod file;
+pub mod halving;
 pub mod initial;
 pub mod model;
+pub mod models;
 pub mod network;
+pub mod patches;
+pub mod patchwise;
+pub mod script;
 pub mod segmentation;
 pub mod stack;
+pub mod symmetry;
 pub mod train;
 
-use backend::{Backend, Session};
+use backend::{Backend, Precision, Session};
 use model::Model;
+use models::AnyModel;
 use sdk::{
-    Cases, Cause, Context, Facts, FileSetting, GroupOperator, Image, Inputs, Interface, JsonSchema, Operator,
-    OperatorError, OperatorInfo, Outputs, Place, Port, Value, Wiring,
+    Cases, Cause, Context, Facts, FileSetting, GroupOperator, Inputs, Inspection, Interface, JsonSchema,
+    Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Value, Wiring,
 };
-use segmentation::{CaseImages, Plan};
+use segmentation::{CaseImages, Plan, Scores, Views};
 use serde::{Deserialize, Serialize};
 
 /// Slices that may be scored at once.
 const MAX_BATCH: usize = 64;
+/// How often a slice may be looked at: as it is, its mirror images, all symmetries of a square.
+const VIEWS: [usize; 3] = [1, 4, 8];
 
 /// Settings of `segment`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(crate = "sdk::schemars")]
 pub struct Options {
-    /// Model files, safetensors with a card; the first whose card fits the channels of a case is used.
+    /// Model files, safetensors or TorchScript, each with its card; the first whose card fits the channels of a case is used.
     pub models: Vec<FileSetting>,
-    /// Neighbouring slices scored at once; more helps a GPU and costs memory.
+    /// Neighbouring slices (patches) scored at once; more helps a GPU and costs memory.
     #[schemars(range(min = 1, max = 64))]
     pub batch: usize,
     /// Leave slices without brain at score 0 instead of scoring them.
     pub skip_empty: bool,
+    /// Looks at each slice: 1, 4 with its mirror images, 8 with quarter turns; their mean is the score.
+    #[schemars(extend("enum" = [1, 4, 8]))]
+    pub views: usize,
+    /// Numbers in which the network computes.
+    pub precision: Precision,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { models: Vec::new(), batch: 1, skip_empty: true }
+        Self { models: Vec::new(), batch: 1, skip_empty: true, views: 1, precision: Precision::F32 }
     }
 }
 
@@ -55,22 +69,34 @@ pub enum OptionsError {
         /// The setting.
         found: usize,
     },
+    /// A number of views that make no group.
+    #[error("`views` is {found} where 1, 4 or 8 is expected")]
+    Views {
+        /// The setting.
+        found: usize,
+    },
 }
 
 impl Options {
     fn check(&self) -> Result<(), OptionsError> {
-        if (1..=MAX_BATCH).contains(&self.batch) {
-            Ok(())
-        } else {
-            Err(OptionsError::Batch { found: self.batch })
+        if !(1..=MAX_BATCH).contains(&self.batch) {
+            return Err(OptionsError::Batch { found: self.batch });
         }
+        if !VIEWS.contains(&self.views) {
+            return Err(OptionsError::Views { found: self.views });
+        }
+        Ok(())
     }
 
-    /// The cards of all models, held against their tensors.
-    fn read_models(&self) -> Result<Vec<Model>, OperatorError> {
+    /// The cards of all models, held against their files.
+    fn read_models(&self) -> Result<Vec<AnyModel>, OperatorError> {
         self.check()?;
-        let models = self.models.iter().map(|file| Model::read_header(file.as_ref()));
-        Ok(models.collect::<Result<_, _>>()?)
+        self.models.iter().map(|file| AnyModel::read(file.as_ref())).collect()
+    }
+
+    /// Whether the spread of the scores over several views is made.
+    const fn spread(&self) -> bool {
+        self.views > 1
     }
 }
 
@@ -78,7 +104,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Segment {
     options: Options,
-    models: Vec<Model>,
+    models: Vec<AnyModel>,
     /// One for each model.
     networks: Vec<Network>,
 }
@@ -86,8 +112,9 @@ pub struct Segment {
 /// A model's weights on a device.
 #[derive(Debug)]
 struct Network {
-    session: Session,
-    /// BLAKE3 of the model file, in hex.
+    /// One; several for an ensemble.
+    sessions: Vec<Session>,
+    /// BLAKE3 of the model file, in hex; of a TorchScript model, of its card and all its files.
     digest: String,
 }
 
@@ -103,7 +130,12 @@ impl Operator for Segment {
                 .about("equalised sequences: t1_pre, t1_post, bravo, flair"),
             Port::mask("mask").on("g").optional().about("brain; scores outside it are 0"),
         ],
-        outputs: &[Port::probability("probability").on("g").about("score of each voxel, not calibrated")],
+        outputs: &[
+            Port::probability("probability").on("g").about("score of each voxel, not calibrated"),
+            Port::probability("spread")
+                .on("g")
+                .about("standard deviation of the score over all views; only with `views` above 1"),
+        ],
         gpu: true,
         citation: "Grøvik E, Yi D, Iv M, Tong E, Rubin D, Zaharchuk G. Deep learning enables automatic detection and \
                    segmentation of brain metastases on multisequence MRI. J Magn Reson Imaging 2020;51:175-182",
@@ -115,36 +147,91 @@ impl Operator for Segment {
         describe(options, wiring).map_err(|error| OperatorError { cause: Cause::Refused, ..error })
     }
 
-    fn identity(_: &Options, place: &Place) -> Result<String, OperatorError> {
-        Ok(backend::identity(place)?)
+    fn identity(options: &Options, place: &Place) -> Result<String, OperatorError> {
+        let mut identity = backend::identity(place)?;
+        // The settings name one file of a TorchScript model; its card and the rest of an ensemble decide the scores as well.
+        for model in options.read_models()? {
+            if let AnyModel::Script(script) = model {
+                identity = format!("{identity}, model {}", script.digest()?);
+            }
+        }
+        Ok(identity)
+    }
+
+    fn inspect(file: &std::path::Path) -> Result<Option<Inspection>, OperatorError> {
+        models::inspect(file).map(Some)
     }
 
     fn open(options: Options, place: &Place) -> Result<Self, OperatorError> {
         let models = options.read_models()?;
         let backend = Backend::open(place)?;
-        let networks = models.iter().map(|model| load(model, backend, place)).collect::<Result<_, _>>()?;
+        let load = |model| load(model, backend, options.precision, place);
+        let networks = models.iter().map(load).collect::<Result<_, _>>()?;
         Ok(Self { options, models, networks })
     }
 
     fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
         let images = inputs.images("channels")?;
         let present: Vec<&str> = images.iter().map(|(name, _)| name.as_str()).collect();
-        let choice = model::choose(&self.models, &present)?;
-        let card = &choice.model.card;
+        let choice = models::choose(&self.models, &present)?;
         let image =
             |name: &str| images.iter().find(|(member, _)| member == name).map(|(_, image)| image.clone());
-        let channels: Vec<Option<Image>> = card.channels.iter().map(|channel| image(&channel.name)).collect();
+        let channels = choice.model.needs().channels.iter().map(|channel| image(&channel.name)).collect();
         let case = CaseImages { channels, mask: inputs.optional_mask("mask")? };
-
         let network = &self.networks[choice.index];
-        let plan = Plan { batch: self.options.batch, skip_empty: self.options.skip_empty };
-        let session = &network.session;
-        let scorer = |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| {
-            session.logits(stack, shape, logits).map_err(OperatorError::from)
-        };
-        let probability = segmentation::scores(&case, card, plan, &scorer, ctx)?;
-        let facts = facts(choice.model, &network.digest, &present, &case)?;
-        Ok(Outputs::new().with("probability", Value::from(probability).facts(&facts)))
+        let scores = self.scores(choice.model, network, &case, ctx)?;
+        let mut facts = facts(choice.model, &network.digest, &present, &case)?;
+        if scores.batch < self.options.batch.min(case_slices(&case)) {
+            facts.set("batch", serde_json::json!({ "asked": self.options.batch, "used": scores.batch }));
+        }
+        if self.options.precision != Precision::F32 {
+            facts.set("precision", serde_json::to_value(self.options.precision)?);
+        }
+        let mut outputs = Outputs::new().with("probability", Value::from(scores.probability).facts(&facts));
+        if let Some(spread) = scores.spread {
+            outputs = outputs.with("spread", Value::from(spread).fact("views", self.options.views));
+        }
+        Ok(outputs)
+    }
+}
+
+/// Slices of a case: no more are scored at once.
+fn case_slices(case: &CaseImages) -> usize {
+    case.channels.iter().flatten().next().map_or(0, |image| image.grid().shape[2])
+}
+
+impl Segment {
+    fn scores(
+        &self,
+        model: &AnyModel,
+        network: &Network,
+        case: &CaseImages,
+        ctx: &Context,
+    ) -> Result<Scores, OperatorError> {
+        let options = &self.options;
+        let sessions = &network.sessions;
+        match model {
+            AnyModel::Slices(model) => {
+                let plan = Plan { batch: options.batch, skip_empty: options.skip_empty };
+                let views = Views { count: options.views, spread: options.spread() };
+                let scorer = |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| {
+                    sessions[0].logits(stack, shape, logits)
+                };
+                segmentation::scores_of_views(case, &model.card, plan, views, &scorer, ctx)
+            }
+            AnyModel::Script(model) => {
+                let plan = patchwise::Plan {
+                    batch: options.batch,
+                    views: options.views,
+                    spread: options.spread(),
+                    networks: sessions.len(),
+                };
+                let runner = |network: usize, input: &[f32], shape: &[usize], said: &mut [f32]| {
+                    sessions[network].forward(input, shape, said)
+                };
+                patchwise::scores(case, &model.card, plan, &runner, ctx)
+            }
+        }
     }
 }
 
@@ -152,62 +239,100 @@ impl Operator for Segment {
 fn describe(options: &Options, wiring: &Wiring) -> Result<Interface, OperatorError> {
     let models = options.read_models()?;
     let present = wiring.members("channels");
-    let choice = model::choose(&models, &present)?;
-    let card = &choice.model.card;
-    let mut note = format!("model `{}`", card.name);
+    let choice = models::choose(&models, &present)?;
+    let needs = choice.model.needs();
+    let mut note = format!("model `{}`", choice.model.name());
     if !choice.passed_over.is_empty() {
         note = format!("{note} stands in ({})", choice.passed_over.join("; "));
     }
-    let zeroed = card.zeroed(&present);
+    let zeroed = needs.zeroed(&present);
     if !zeroed.is_empty() {
         note = format!("{note}, with zeros for {}", model::quoted(&zeroed));
     }
-    let known = |name: &&str| card.channels.iter().any(|channel| channel.name == **name);
+    let known = |name: &&str| needs.channels.iter().any(|channel| channel.name == **name);
     let unread: Vec<&str> = present.iter().copied().filter(|name| !known(name)).collect();
     if !unread.is_empty() {
         note = format!("{note}; it does not read {}", model::quoted(&unread));
     }
-    Ok(Interface::of(Segment::INFO.inputs, Segment::INFO.outputs).note(note))
+    if let AnyModel::Script(script) = choice.model
+        && options.views > 1
+        && script.card.mirror.is_empty()
+    {
+        note = format!("{note}; its card allows no mirroring, so `views` changes nothing");
+    }
+    let mut interface = Interface::of(Segment::INFO.inputs, Segment::INFO.outputs).note(note);
+    if !options.spread() {
+        // One view has no spread: whoever wires it is told by `check`.
+        interface.outputs.retain(|port| port.name != "spread");
+    }
+    Ok(interface)
 }
 
-fn load(model: &Model, backend: Backend, place: &Place) -> Result<Network, OperatorError> {
-    let weights = model.bytes()?;
-    let session = backend.session(&weights, place)?;
-    Ok(Network { session, digest: blake3::hash(&weights).to_hex().to_string() })
+fn load(
+    model: &AnyModel,
+    backend: Backend,
+    precision: Precision,
+    place: &Place,
+) -> Result<Network, OperatorError> {
+    match model {
+        AnyModel::Slices(model) => {
+            let weights = model.bytes()?;
+            let session =
+                backend.open_session(&weights, neuroloom_segment_abi::FORMAT_SLICES, precision, place)?;
+            Ok(Network { sessions: vec![session], digest: blake3::hash(&weights).to_hex().to_string() })
+        }
+        AnyModel::Script(model) => {
+            let mut sessions = Vec::new();
+            for file in &model.files {
+                let named = |error: backend::BackendError| {
+                    let error = OperatorError::from(error);
+                    OperatorError {
+                        message: format!("model `{}`: {}", file.display(), error.message),
+                        ..error
+                    }
+                };
+                let bytes = std::fs::read(file)
+                    .map_err(|source| script::ScriptModelError::Read { path: file.clone(), source })?;
+                let session = backend
+                    .open_session(&bytes, neuroloom_segment_abi::FORMAT_SCRIPT, precision, place)
+                    .map_err(named)?;
+                patchwise::try_out(&model.card, &session).map_err(named)?;
+                sessions.push(session);
+            }
+            Ok(Network { sessions, digest: model.digest()? })
+        }
+    }
 }
 
 /// What travels with the scores.
-fn facts(model: &Model, digest: &str, present: &[&str], case: &CaseImages) -> Result<Facts, OperatorError> {
-    let card = &model.card;
-    let zeroed = card.zeroed(present);
+fn facts(
+    model: &AnyModel,
+    digest: &str,
+    present: &[&str],
+    case: &CaseImages,
+) -> Result<Facts, OperatorError> {
     let mut facts = Facts::new();
     facts.set(
         "model",
         serde_json::json!({
-            "name": card.name,
+            "name": model.name(),
             "digest": format!("blake3:{digest}"),
-            "card": serde_json::to_value(card)?,
-            "zeroed_channels": zeroed,
+            "card": model.card_json()?,
+            "zeroed_channels": model.needs().zeroed(present),
         }),
     );
-    facts.set("threshold", card.threshold);
+    facts.set("threshold", model.threshold());
     facts.set("calibrated", false);
-    if !card.trained {
-        facts.warn(format!(
-            "UNTRAINED MODEL: the weights of `{}` come from no training; its scores mean nothing",
-            card.name
-        ));
-    }
-    if !card.warning.is_empty() {
-        facts.warn(card.warning.clone());
-    }
-    let unlike = segmentation::unlike_equalised(case, card);
-    if !unlike.is_empty() {
-        let channels = model::quoted(&unlike);
-        facts.warn(format!(
-            "intensities of {channels} lie outside 0..=1, but model `{}` reads equalised ones",
-            card.name
-        ));
+    model.warnings().into_iter().for_each(|warning| facts.warn(warning));
+    if let AnyModel::Slices(model) = model {
+        let unlike = segmentation::unlike_equalised(case, &model.card);
+        if !unlike.is_empty() {
+            let channels = model::quoted(&unlike);
+            facts.warn(format!(
+                "intensities of {channels} lie outside 0..=1, but model `{}` reads equalised ones",
+                model.card.name
+            ));
+        }
     }
     Ok(facts)
 }
@@ -295,6 +420,18 @@ mod tests {
     }
 
     #[test]
+    fn the_spread_is_offered_only_where_there_are_several_views() {
+        let folder = tempfile::tempdir().unwrap();
+        let outputs = |views| {
+            let options = Options { views, ..options(&folder) };
+            let interface = Segment::interface(&options, &wiring(&["t1_pre", "bravo"])).unwrap();
+            interface.outputs.into_iter().map(|port| port.name).collect::<Vec<_>>()
+        };
+        assert_eq!(outputs(1), ["probability"]);
+        assert_eq!(outputs(8), ["probability", "spread"]);
+    }
+
+    #[test]
     fn a_pattern_that_no_model_fits_is_refused_with_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let error = Segment::interface(&options(&folder), &wiring(&["t1_pre", "flair"])).unwrap_err();
@@ -313,6 +450,8 @@ mod tests {
         assert_eq!((error.cause, error.message.as_str()), (Cause::Refused, "`models` names no model"));
         let error = refusal(Options { batch: 0, ..Options::default() });
         assert_eq!(error.message, "`batch` is 0 where 1 to 64 is expected");
+        let error = refusal(Options { views: 3, ..Options::default() });
+        assert_eq!(error.message, "`views` is 3 where 1, 4 or 8 is expected");
         let missing =
             Options { models: vec![FileSetting("nowhere.safetensors".into())], ..Options::default() };
         assert!(refusal(missing).message.starts_with("model `nowhere.safetensors` cannot be read: "));
@@ -325,6 +464,13 @@ mod tests {
         let settings = schema.get("properties").unwrap().as_object().unwrap();
         for setting in settings.keys() {
             assert!(readme.contains(&format!("\n| `{setting}` | ")), "setting `{setting}`");
+        }
+        let card = script::card::ScriptCard::parse(script::card::tests::CARD).unwrap();
+        let optional = ["files", "one_of", "orientation", "spacing_mm", "mirror", "warning"];
+        let keys = serde_json::to_value(card).unwrap();
+        let keys = keys.as_object().unwrap().keys().map(String::as_str);
+        for key in keys.chain(optional) {
+            assert!(readme.contains(&format!("\n| `{key}` | ")), "key `{key}` of a script's card");
         }
         for key in model::untrained(1.0, 1).metadata().keys() {
             assert!(

@@ -70,7 +70,7 @@ pub enum ModelError {
     },
     /// No model is named.
     #[error(
-        "`models` names no model\nhint: set `models` to one or more .safetensors files; the first that fits is used"
+        "`models` names no model\nhint: set `models` to one or more .safetensors or .pt files; the first that fits is used"
     )]
     NoneNamed,
     /// No model fits the channels.
@@ -93,6 +93,8 @@ pub struct Model {
     pub path: PathBuf,
     /// What it says of itself.
     pub card: Card,
+    /// How many tensors it holds, and how many numbers they are.
+    pub tensors: [usize; 2],
 }
 
 impl Model {
@@ -119,7 +121,9 @@ impl Model {
                 });
             }
         }
-        Ok(Self { path: path.to_owned(), card })
+        let all = metadata.tensors();
+        let numbers = all.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+        Ok(Self { path: path.to_owned(), card, tensors: [all.len(), numbers] })
     }
 
     /// The whole file.
@@ -150,35 +154,6 @@ fn header(path: &Path) -> Result<Metadata, ModelError> {
         return Err(format(format!("it has {file_bytes} bytes where its header promises {expected}")));
     }
     Ok(metadata)
-}
-
-/// Which model works on a case.
-#[derive(Debug)]
-pub struct Choice<'a> {
-    /// Its place in the list.
-    pub index: usize,
-    /// The model.
-    pub model: &'a Model,
-    /// For each model before it, why it does not fit.
-    pub passed_over: Vec<String>,
-}
-
-/// The first model whose card fits what is there.
-///
-/// # Errors
-/// [`ModelError::NoneNamed`], [`ModelError::NoneFits`] with what each lacks.
-pub fn choose<'a>(models: &'a [Model], present: &[&str]) -> Result<Choice<'a>, ModelError> {
-    if models.is_empty() {
-        return Err(ModelError::NoneNamed);
-    }
-    let mut passed_over = Vec::new();
-    for (index, model) in models.iter().enumerate() {
-        let Some(lacking) = model.card.lacks(present) else {
-            return Ok(Choice { index, model, passed_over });
-        };
-        passed_over.push(format!("`{}` needs {lacking}", model.card.name));
-    }
-    Err(ModelError::NoneFits { present: quoted(present), reasons: passed_over.join("; ") })
 }
 
 /// `` `a`, `b` ``, or `none`.
@@ -292,21 +267,5 @@ mod tests {
         std::fs::write(&path, wrong).unwrap();
         let error = Model::read_header(&path).unwrap_err().to_string();
         assert!(error.contains("tensor `conv1.conv.weight` as F32 [16, 28, 7, 7]"), "{error}");
-    }
-
-    #[test]
-    fn the_first_model_that_fits_is_chosen_and_the_others_say_what_they_lack() {
-        let model = |name: &str, needs: &[&str]| {
-            let channels =
-                needs.iter().map(|name| Channel { name: (*name).to_owned(), optional: false }).collect();
-            let card = Card { name: name.to_owned(), channels, ..untrained(1.0, 1) };
-            Model { path: PathBuf::from(name), card }
-        };
-        let models = [model("all", &["bravo", "flair"]), model("some", &["bravo"])];
-        let choice = choose(&models, &["bravo"]).unwrap();
-        assert_eq!((choice.index, choice.passed_over), (1, vec!["`all` needs `flair`".to_owned()]));
-        let error = choose(&models, &["flair"]).unwrap_err().to_string();
-        assert!(error.contains("`flair`: `all` needs `bravo`; `some` needs `bravo`\nhint: "), "{error}");
-        assert!(matches!(choose(&[], &["bravo"]), Err(ModelError::NoneNamed)));
     }
 }

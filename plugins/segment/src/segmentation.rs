@@ -1,8 +1,11 @@
 //! From equalised sequences to a score for each voxel: slice by slice, in batches.
 
+use crate::backend::BackendError;
 use crate::card::{Card, Equalisation};
+use crate::halving::Batches;
 use crate::network;
 use crate::stack::{self, Rule, Sequences};
+use crate::symmetry;
 use sdk::{Context, Grid, Image, Mask, OperatorError, Probability};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,7 +53,7 @@ pub enum SegmentationError {
 }
 
 /// What scores stacks: `(stack, [batch, height, width, channel], logits)`, called by several threads at once.
-pub type Scorer<'a> = dyn Fn(&[f32], [usize; 4], &mut [f32]) -> Result<(), OperatorError> + Sync + 'a;
+pub type Scorer<'a> = dyn Fn(&[f32], [usize; 4], &mut [f32]) -> Result<(), BackendError> + Sync + 'a;
 
 /// A case as a model reads it.
 #[derive(Clone, Debug)]
@@ -70,13 +73,33 @@ pub struct Plan {
     pub skip_empty: bool,
 }
 
-/// Scores in 0..=1 on the grid of the images: the logistic function of the network's logits, 0 outside `mask`.
-///
-/// Slices run along `k`, and each of the stage's threads scores slices of its own. A slice is empty if it has no voxel of the
-/// mask; without a mask, if all its intensities are 0.
+/// How often each slice is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Views {
+    /// How many of the eight symmetries of a slice are scored, 1 to 8; their logits are averaged.
+    pub count: usize,
+    /// Whether the spread of the scores is asked for.
+    pub spread: bool,
+}
+
+/// Each slice as it is.
+pub const ONE_VIEW: Views = Views { count: 1, spread: false };
+
+/// What a network says of a case.
+#[derive(Debug)]
+pub struct Scores {
+    /// Score of each voxel, 0..=1.
+    pub probability: Probability,
+    /// Standard deviation of the score over the views, 0..=0.5; only if it was asked for.
+    pub spread: Option<Probability>,
+    /// Slices scored at once in the end: fewer than planned if memory did not suffice.
+    pub batch: usize,
+}
+
+/// As [`scores_of_views`], of each slice as it is.
 ///
 /// # Errors
-/// [`SegmentationError`], the scorer's own, or cancelled.
+/// As [`scores_of_views`].
 pub fn scores(
     case: &CaseImages,
     card: &Card,
@@ -84,30 +107,60 @@ pub fn scores(
     scorer: &Scorer<'_>,
     ctx: &Context,
 ) -> Result<Probability, OperatorError> {
+    Ok(scores_of_views(case, card, plan, ONE_VIEW, scorer, ctx)?.probability)
+}
+
+/// Scores in 0..=1 on the grid of the images: the logistic function of the network's mean logits over all views, 0 outside
+/// `mask`.
+///
+/// Slices run along `k`, and each of the stage's threads scores slices of its own. A slice is empty if it has no voxel of the
+/// mask; without a mask, if all its intensities are 0.
+///
+/// # Errors
+/// [`SegmentationError`], the scorer's own, or cancelled.
+pub fn scores_of_views(
+    case: &CaseImages,
+    card: &Card,
+    plan: Plan,
+    views: Views,
+    scorer: &Scorer<'_>,
+    ctx: &Context,
+) -> Result<Scores, OperatorError> {
     let grid = checked_grid(case, card)?;
     let slice_len = grid.shape[0] * grid.shape[1];
     let batch = plan.batch.clamp(1, grid.shape[2].max(1));
     let voxels: Vec<Option<&[f32]>> = case.channels.iter().map(|c| c.as_ref().map(Image::voxels)).collect();
-    let work = Work { case, card, plan, sequences: Sequences { voxels: &voxels, shape: grid.shape } };
+    let sequences = Sequences { voxels: &voxels, shape: grid.shape };
+    let batches = Batches::of(batch);
+    let work = Work { case, card, plan, views, sequences, batches: &batches };
 
     let failures = Mutex::new(BTreeMap::new());
     let failed = || failures.lock().unwrap_or_else(PoisonError::into_inner);
     let done = AtomicUsize::new(0);
     let mut out = ctx.alloc::<f32>(grid.len())?;
+    let mut spread = ctx.alloc::<f32>(if views.spread { grid.len() } else { 0 })?;
+    let pieces: Vec<Mutex<&mut [f32]>> = spread.chunks_mut(batch * slice_len).map(Mutex::new).collect();
     ctx.fill(&mut out, batch * slice_len, |part, scores| {
         if ctx.cancelled() || !failed().is_empty() {
             return;
         }
-        if let Err(error) = work.score(part * batch, scores, scorer) {
+        let mut piece = pieces.get(part).map(|piece| piece.lock().unwrap_or_else(PoisonError::into_inner));
+        let spread = piece.as_mut().map(|piece| &mut ***piece);
+        if let Err(error) = work.score(part * batch, scores, spread, scorer) {
             failed().insert(part, error);
         }
         let slices = done.fetch_add(scores.len() / slice_len, Ordering::Relaxed);
         ctx.progress(slices as f64 / grid.shape[2] as f64, "scoring slices");
     });
+    drop(pieces);
     ctx.check_cancelled()?;
     // The lowest slice's, whichever thread failed first.
-    let first = failed().pop_first();
-    first.map_or_else(|| Ok(Probability::new(grid, out.freeze())?), |(_, error)| Err(error))
+    if let Some((_, error)) = failed().pop_first() {
+        return Err(error);
+    }
+    let probability = Probability::new(grid, out.freeze())?;
+    let spread = views.spread.then(|| Probability::new(grid, spread.freeze())).transpose()?;
+    Ok(Scores { probability, spread, batch: batches.size() })
 }
 
 /// What all threads share.
@@ -115,53 +168,163 @@ struct Work<'a> {
     case: &'a CaseImages,
     card: &'a Card,
     plan: Plan,
+    views: Views,
     sequences: Sequences<'a>,
+    batches: &'a Batches,
 }
 
 impl Work<'_> {
-    /// Scores the slices from `first` on that have brain; `scores` has whole slices, zeroed.
-    fn score(&self, first: usize, scores: &mut [f32], scorer: &Scorer<'_>) -> Result<(), OperatorError> {
+    /// Scores the slices from `first` on that have brain; `scores` and `spread` have whole slices, zeroed.
+    fn score(
+        &self,
+        first: usize,
+        scores: &mut [f32],
+        mut spread: Option<&mut [f32]>,
+        scorer: &Scorer<'_>,
+    ) -> Result<(), OperatorError> {
         let [width, height, _] = self.sequences.shape;
         let slice_len = width * height;
         let wanted = |k: &usize| !self.plan.skip_empty || has_brain(self.case, *k, slice_len);
         let slices: Vec<usize> = (first..first + scores.len() / slice_len).filter(wanted).collect();
-        if slices.is_empty() {
-            return Ok(());
-        }
-        let channels = self.card.stack_channels();
-        let mut stack = vec![0.0; slices.len() * slice_len * channels];
-        let rule = Rule { slices: self.card.slices, edge: self.card.edge };
-        stack::fill(self.sequences, rule, &slices, &mut stack);
-        let mut logits = vec![0.0; slices.len() * slice_len];
-        scorer(&stack, [slices.len(), height, width, channels], &mut logits)?;
-        for (&k, logits) in slices.iter().zip(logits.chunks_exact(slice_len)) {
-            if !logits.iter().all(|logit| logit.is_finite()) {
+        let mut tally = Tally::new(slices.len() * slice_len, self.views.spread);
+        self.batches.run(slices.len(), &mut |range| {
+            let place = range.start * slice_len..range.end * slice_len;
+            self.look(&slices[range], scorer, &mut tally, place)
+        })?;
+        tally.finish(self.views.count);
+        for (at, &k) in slices.iter().enumerate() {
+            let own = at * slice_len..(at + 1) * slice_len;
+            if !tally.logits[own.clone()].iter().all(|logit| logit.is_finite()) {
                 return Err(SegmentationError::Score { slice: k, model: self.card.name.clone() }.into());
             }
             let brain =
                 self.case.mask.as_ref().map(|mask| &mask.voxels()[k * slice_len..(k + 1) * slice_len]);
-            let scores = &mut scores[(k - first) * slice_len..(k - first + 1) * slice_len];
-            for (v, (score, &logit)) in scores.iter_mut().zip(logits).enumerate() {
-                *score = if brain.is_none_or(|brain| brain[v] != 0) { logistic(logit) } else { 0.0 };
+            let inside = |v: usize| brain.is_none_or(|brain| brain[v] != 0);
+            let target = (k - first) * slice_len..(k - first + 1) * slice_len;
+            for (v, (score, logit)) in
+                scores[target.clone()].iter_mut().zip(&tally.logits[own.clone()]).enumerate()
+            {
+                *score = if inside(v) { logistic(*logit) } else { 0.0 };
+            }
+            if let Some(spread) = spread.as_deref_mut() {
+                for (v, (out, found)) in spread[target].iter_mut().zip(&tally.spread[own]).enumerate() {
+                    *out = if inside(v) { *found } else { 0.0 };
+                }
             }
         }
         Ok(())
+    }
+
+    /// Scores slices in every view, and adds what was found at `place` of the tally once all views are there.
+    fn look(
+        &self,
+        slices: &[usize],
+        scorer: &Scorer<'_>,
+        tally: &mut Tally,
+        place: std::ops::Range<usize>,
+    ) -> Result<(), BackendError> {
+        let [width, height, _] = self.sequences.shape;
+        let channels = self.card.stack_channels();
+        let mut stack = vec![0.0; slices.len() * width * height * channels];
+        stack::fill(
+            self.sequences,
+            Rule { slices: self.card.slices, edge: self.card.edge },
+            slices,
+            &mut stack,
+        );
+        let mut found = vec![0.0; slices.len() * width * height];
+        if self.views.count == 1 {
+            scorer(&stack, [slices.len(), height, width, channels], &mut found)?;
+            tally.add(place, &found);
+            return Ok(());
+        }
+        // A view that fails for want of memory must leave nothing behind: the piece is done again.
+        let mut views = Vec::with_capacity(self.views.count);
+        let mut turned = vec![0.0; stack.len()];
+        for view in 0..self.views.count {
+            symmetry::turn(&stack, [width, height], channels, view, &mut turned);
+            let [turned_width, turned_height] = symmetry::turned_shape(width, height, view);
+            scorer(&turned, [slices.len(), turned_height, turned_width, channels], &mut found)?;
+            let mut back = vec![0.0; found.len()];
+            let slice_len = width * height;
+            for (from, to) in found.chunks_exact(slice_len).zip(back.chunks_exact_mut(slice_len)) {
+                for (v, logit) in from.iter().enumerate() {
+                    to[symmetry::source(v % turned_width, v / turned_width, width, height, view)] = *logit;
+                }
+            }
+            views.push(back);
+        }
+        views.iter().for_each(|view| tally.add(place.clone(), view));
+        Ok(())
+    }
+}
+
+/// Sums over views.
+struct Tally {
+    /// Sum of logits; their mean once finished.
+    logits: Vec<f32>,
+    /// Sums of scores and of their squares, if the spread is asked for.
+    moments: Vec<[f64; 2]>,
+    /// Standard deviation of scores, once finished.
+    spread: Vec<f32>,
+}
+
+impl Tally {
+    fn new(len: usize, spread: bool) -> Self {
+        let asked = if spread { len } else { 0 };
+        Self { logits: vec![0.0; len], moments: vec![[0.0; 2]; asked], spread: Vec::new() }
+    }
+
+    fn add(&mut self, place: std::ops::Range<usize>, logits: &[f32]) {
+        for (sum, logit) in self.logits[place.clone()].iter_mut().zip(logits) {
+            *sum += logit;
+        }
+        if !self.moments.is_empty() {
+            for (sums, logit) in self.moments[place].iter_mut().zip(logits) {
+                let score = f64::from(logistic(*logit));
+                sums[0] += score;
+                sums[1] += score * score;
+            }
+        }
+    }
+
+    fn finish(&mut self, views: usize) {
+        // One view stays as it is, to the bit.
+        self.logits.iter_mut().for_each(|sum| *sum /= views as f32);
+        let views = views as f64;
+        let deviation = |[sum, squares]: &[f64; 2]| {
+            let mean = sum / views;
+            (squares / views - mean * mean).max(0.0).sqrt() as f32
+        };
+        self.spread = self.moments.iter().map(deviation).collect();
     }
 }
 
 /// The grid of all images, once they are fit to be read.
 fn checked_grid(case: &CaseImages, card: &Card) -> Result<Grid, OperatorError> {
-    let first = case.channels.iter().flatten().next();
-    let grid = *first.ok_or_else(|| OperatorError::failed("no channel at `channels`"))?.grid();
+    let names: Vec<&str> = card.channels.iter().map(|channel| channel.name.as_str()).collect();
+    let grid = finite_grid(case, &names)?;
     let [width, height, _] = grid.shape;
     if width == 0 || height == 0 || width % network::STRIDE != 0 || height % network::STRIDE != 0 {
         return Err(SegmentationError::Matrix { width, height }.into());
     }
-    for (channel, image) in card.channels.iter().zip(&case.channels) {
+    Ok(grid)
+}
+
+/// The grid of all images, whose voxels are finite.
+///
+/// * `names`: of the channels, for the error.
+///
+/// # Errors
+/// [`SegmentationError::NotFinite`]; no image at all.
+pub fn finite_grid(case: &CaseImages, names: &[&str]) -> Result<Grid, OperatorError> {
+    let first = case.channels.iter().flatten().next();
+    let grid = *first.ok_or_else(|| OperatorError::failed("no channel at `channels`"))?.grid();
+    for (name, image) in names.iter().zip(&case.channels) {
         let voxels = image.iter().flat_map(Image::voxels);
         let count = voxels.filter(|voxel| !voxel.is_finite()).count();
         if count > 0 {
-            return Err(SegmentationError::NotFinite { channel: channel.name.clone(), count }.into());
+            return Err(SegmentationError::NotFinite { channel: (*name).to_owned(), count }.into());
         }
     }
     Ok(grid)
@@ -219,7 +382,7 @@ mod tests {
 
     /// A stand-in for the network: the logit of a voxel is the centre slice of the first sequence.
     #[expect(clippy::unnecessary_wraps, reason = "a scorer may fail")]
-    fn centre(stack: &[f32], shape: [usize; 4], logits: &mut [f32]) -> Result<(), OperatorError> {
+    fn centre(stack: &[f32], shape: [usize; 4], logits: &mut [f32]) -> Result<(), BackendError> {
         for (voxel, logit) in stack.chunks(shape[3]).zip(logits) {
             *logit = voxel[3];
         }
@@ -255,6 +418,90 @@ mod tests {
         let one = scores(&case(), &card, Plan { batch: 1, ..PLAN }, &centre, &context_with(1)).unwrap();
         let many = scores(&case(), &card, Plan { batch: 64, ..PLAN }, &centre, &context_with(3)).unwrap();
         assert_eq!(one.voxels(), many.voxels());
+    }
+
+    /// Each voxel's logit is its distance from the slice's first corner: a network that is not symmetric at all.
+    #[expect(clippy::unnecessary_wraps, reason = "a scorer may fail")]
+    fn slanted(_: &[f32], shape: [usize; 4], logits: &mut [f32]) -> Result<(), BackendError> {
+        let slice_len = shape[1] * shape[2];
+        for (v, logit) in logits.iter_mut().enumerate() {
+            *logit = (v % slice_len % shape[2] + 10 * (v % slice_len / shape[2])) as f32 / 20.0;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn views_are_brought_back_before_their_logits_are_averaged() {
+        let card = untrained(0.25, 1);
+        let views = |count| Views { count, spread: true };
+        // A network that treats all views alike says the same of each: the mean is its logit, the spread none.
+        let case = CaseImages { mask: None, ..case() };
+        let all = scores_of_views(&case, &card, PLAN, views(8), &centre, &context()).unwrap();
+        let one = scores(&case, &card, PLAN, &centre, &context()).unwrap();
+        for (mean, alone) in all.probability.voxels().iter().zip(one.voxels()) {
+            assert!((mean - alone).abs() < 1e-6);
+        }
+        assert!(all.spread.unwrap().voxels().iter().all(|spread| *spread < 1e-6));
+    }
+
+    #[test]
+    fn the_spread_is_the_deviation_of_the_views_scores_and_zero_outside_the_mask() {
+        let (case, card) = (case(), untrained(0.25, 1));
+        let four = Views { count: 4, spread: true };
+        let found = scores_of_views(&case, &card, PLAN, four, &slanted, &context()).unwrap();
+        let (spread, mask) = (found.spread.unwrap(), case.mask.unwrap());
+        let (i, j) = (9, 5);
+        assert_eq!(mask.at([i, j, 4]), 1);
+        let logits =
+            [[i, j], [15 - i, j], [i, 11 - j], [15 - i, 11 - j]].map(|[i, j]| (i + 10 * j) as f64 / 20.0);
+        let mean = logits.iter().sum::<f64>() / 4.0;
+        assert!((f64::from(found.probability.at([i, j, 4])) - 1.0 / (1.0 + (-mean).exp())).abs() < 1e-6);
+        let views = logits.map(|logit| 1.0 / (1.0 + (-logit).exp()));
+        let centre = views.iter().sum::<f64>() / 4.0;
+        let deviation = (views.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / 4.0).sqrt();
+        assert!(deviation > 0.01 && (f64::from(spread.at([i, j, 4])) - deviation).abs() < 1e-6);
+        for (spread, brain) in spread.voxels().iter().zip(mask.voxels()) {
+            assert!(*brain == 1 || *spread == 0.0);
+        }
+    }
+
+    #[test]
+    fn a_backend_without_memory_for_the_batch_gives_the_same_scores_from_smaller_ones() {
+        let card = untrained(0.25, 1);
+        let sizes = Mutex::new(Vec::new());
+        let short = |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| {
+            sizes.lock().unwrap().push(shape[0]);
+            if shape[0] > 2 {
+                return Err(BackendError::Memory("CUDA out of memory".to_owned()));
+            }
+            centre(stack, shape, logits)
+        };
+        let plan = Plan { batch: 5, skip_empty: false };
+        let views = Views { count: 4, spread: false };
+        let found = scores_of_views(&case(), &card, plan, views, &short, &context_with(1)).unwrap();
+        assert_eq!(found.batch, 2);
+        assert_eq!(
+            sizes.into_inner().unwrap()[..6],
+            [5, 3, 2, 2, 2, 2],
+            "halved twice, then four views of two"
+        );
+        let whole = scores_of_views(&case(), &card, plan, views, &centre, &context_with(1)).unwrap();
+        assert_eq!((whole.batch, found.probability.voxels()), (5, whole.probability.voxels()));
+        let none = |_: &[f32], _: [usize; 4], _: &mut [f32]| {
+            Err(BackendError::Memory("CUDA out of memory".to_owned()))
+        };
+        let error = scores(&case(), &card, plan, &none, &context()).unwrap_err();
+        assert!(error.message.contains("out of memory") && error.hint.is_some(), "{error}");
+    }
+
+    #[test]
+    fn a_volume_of_three_slices_is_scored() {
+        let grid = Grid::axis_aligned([4, 8, 3], [1.0; 3]);
+        let image = ball(grid, [2.0, 4.0, 1.0], 1.5, 1.0);
+        let case = CaseImages { channels: vec![Some(image); 4], mask: None };
+        let eight = Views { count: 8, spread: true };
+        let found = scores_of_views(&case, &untrained(0.25, 1), PLAN, eight, &centre, &context()).unwrap();
+        assert_eq!(found.probability.voxels().len(), grid.len());
     }
 
     #[test]

@@ -274,9 +274,8 @@ impl Run<'_> {
         let card = self.options.card();
         let file = encode(&card.metadata(), weights, Stored::F32);
         let session = self.backend.session(&file, self.place)?;
-        let scorer = |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| {
-            session.logits(stack, shape, logits).map_err(OperatorError::from)
-        };
+        let scorer =
+            |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| session.logits(stack, shape, logits);
         let mut tallies = Vec::new();
         for member in self.members.iter().filter(|member| member.split == Split::Development) {
             let inputs = self.cases.inputs(member.index)?;

@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 
 /// Version of this table. A backend of another version is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The backend's library, without `lib` and `.so`.
 pub const LIBRARY: &str = "neuroloom_segment_torch";
 /// The one symbol of the backend: a function of type [`Entry`].
@@ -67,6 +67,25 @@ pub struct Opening<'a> {
     pub device: Lent<'a>,
 }
 
+/// [`Scoring::format`] of a safetensors file with the weights of the 2.5D network.
+pub const FORMAT_SLICES: u32 = 0;
+/// [`Scoring::format`] of a TorchScript file, which brings its own network.
+pub const FORMAT_SCRIPT: u32 = 1;
+
+/// What a session for scoring is opened with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Scoring<'a> {
+    /// A whole file.
+    pub weights: Lent<'a>,
+    /// `cpu`, `cuda:0` … or `auto`, UTF-8.
+    pub device: Lent<'a>,
+    /// What the file is: [`FORMAT_SLICES`] or [`FORMAT_SCRIPT`].
+    pub format: u32,
+    /// 0 computes in f32, 1 in bf16.
+    pub half: u32,
+}
+
 /// Slices to score.
 #[repr(C)]
 #[derive(Debug)]
@@ -86,6 +105,39 @@ impl<'a> Batch<'a> {
         let slices = shape[..3].iter().try_fold(1_usize, |size, &axis| size.checked_mul(axis))?;
         let fits = logits.len() == slices && slices.checked_mul(shape[3]) == Some(stack.len());
         fits.then_some(Self { stack: stack.as_ptr(), shape, logits: logits.as_mut_ptr(), life: PhantomData })
+    }
+}
+
+/// Patches for a TorchScript network.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Patches<'a> {
+    /// `[batch, channel, …]` in C order; never null.
+    pub input: *const f32,
+    /// Lengths of `input`, slowest first; never null.
+    pub shape: *const usize,
+    /// How many lengths there are: 4 or 5.
+    pub axes: usize,
+    /// `[batch, class, …]` with the same lengths after the second; never null.
+    pub output: *mut f32,
+    /// Numbers that fit there.
+    pub output_len: usize,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Patches<'a> {
+    /// Patches; `None` if a length does not fit `shape`.
+    pub fn new(input: &'a [f32], shape: &'a [usize], output: &'a mut [f32]) -> Option<Self> {
+        let len = shape.iter().try_fold(1_usize, |len, &axis| len.checked_mul(axis))?;
+        let fits = matches!(shape.len(), 4 | 5) && len == input.len() && len > 0 && !output.is_empty();
+        fits.then_some(Self {
+            input: input.as_ptr(),
+            shape: shape.as_ptr(),
+            axes: shape.len(),
+            output: output.as_mut_ptr(),
+            output_len: output.len(),
+            life: PhantomData,
+        })
     }
 }
 
@@ -159,10 +211,12 @@ pub struct Table {
     /// [`VERSION`]; read before anything else.
     pub version: u32,
     /// Opens a network. Null means failed, with the reason in the message; else the message may hold a note.
-    pub open: unsafe extern "C" fn(&Opening<'_>, &mut Message<'_>) -> *mut Session,
+    pub open: unsafe extern "C" fn(&Scoring<'_>, &mut Message<'_>) -> *mut Session,
     /// Scores slices. False means failed, with the reason in the message. On a CPU each call takes the calling thread alone;
     /// calls may come from several threads at once.
     pub logits: unsafe extern "C" fn(*const Session, &Batch<'_>, &mut Message<'_>) -> bool,
+    /// Runs a TorchScript network. False means failed, with the reason in the message. Threads as for `logits`.
+    pub forward: unsafe extern "C" fn(*const Session, &Patches<'_>, &mut Message<'_>) -> bool,
     /// Closes a session; it is not used again.
     pub close: unsafe extern "C" fn(*mut Session),
     /// Opens a network to train. Beside its weights the file may hold what [`MOMENTS`] and [`STEPS`] name, to go on from.

@@ -1,7 +1,7 @@
 """Logits of the 2.5D GoogLeNet by PyTorch, for the Rust network to agree with.
 
     python3 -m venv venv && venv/bin/pip install torch==2.11.0 numpy safetensors
-    venv/bin/python make_golden.py        # writes logits.safetensors beside this file
+    venv/bin/python make_golden.py        # writes logits.safetensors and logits_256.safetensors beside this file
 
 Everything here is written from the method's description, not from the Rust code: the weights are rebuilt from their hash,
 batch normalisation is not folded, the layout is torch's own. The input is a formula, so that no file has to carry it.
@@ -17,6 +17,8 @@ from safetensors.numpy import save_file
 
 SEED = 1
 SIDE = 64
+# The full network at the paper's size, two slices at once; of its logits every 8th row and column is kept.
+FULL_SIDE, FULL_BATCH, KEPT = 256, 2, 8
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 EPSILON = 1e-3
 BLOCKS = {
@@ -97,17 +99,23 @@ class Net:
         return F.conv_transpose2d(x, weight, tensor("deconv.bias", (1,), 0.0, 0.1), stride=4, padding=2)
 
 
-def stack():
-    """(17 c + 5 i^2 + 3 i j + 11 j) mod 97 / 96 for channel c, row j, column i: in 0..=1, no symmetry."""
-    c, j, i = np.meshgrid(np.arange(28), np.arange(SIDE), np.arange(SIDE), indexing="ij")
-    return torch.from_numpy((((17 * c + 5 * i * i + 3 * i * j + 11 * j) % 97) / 96.0).astype(np.float32))[None]
+def stack(side, batch):
+    """(17 (c + 3 b) + 5 i^2 + 3 i j + 11 j) mod 97 / 96 for slice b, channel c, row j, column i: in 0..=1, no symmetry."""
+    b, c, j, i = np.meshgrid(np.arange(batch), np.arange(28), np.arange(side), np.arange(side), indexing="ij")
+    return torch.from_numpy((((17 * (c + 3 * b) + 5 * i * i + 3 * i * j + 11 * j) % 97) / 96.0).astype(np.float32))
+
+
+def save(name, tensors):
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    save_file(tensors, path, metadata={"made_by": f"make_golden.py with torch {torch.__version__}", "seed": str(SEED)})
 
 
 if __name__ == "__main__":
     with torch.no_grad():
-        logits = {f"width_{width}": Net(width)(stack())[0, 0].numpy() for width in (0.25, 1.0)}
+        logits = {f"width_{width}": Net(width)(stack(SIDE, 1))[0, 0].numpy() for width in (0.25, 1.0)}
+        full = Net(1.0)(stack(FULL_SIDE, FULL_BATCH))[:, 0].numpy()
     for name, values in logits.items():
         assert values.shape == (SIDE, SIDE)
         print(name, values.min(), values.max(), values.std())
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "logits.safetensors")
-    save_file(logits, path, metadata={"made_by": f"make_golden.py with torch {torch.__version__}", "seed": str(SEED)})
+    save("logits.safetensors", logits)
+    save("logits_256.safetensors", {"width_1.0": np.ascontiguousarray(full[:, ::KEPT, ::KEPT])})

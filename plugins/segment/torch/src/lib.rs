@@ -7,12 +7,14 @@
 
 mod device;
 mod network;
+mod script;
 mod trainer;
 mod training;
 
 use device::DeviceError;
 use network::{Network, NetworkError};
-use neuroloom_segment_abi::{Batch, Lent, Message, Opening, Session, Table, VERSION};
+use neuroloom_segment_abi::{Batch, FORMAT_SCRIPT, Lent, Message, Patches, Scoring, Session, Table, VERSION};
+use script::{Script, ScriptError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use tch::{Device, Kind, Tensor};
@@ -24,6 +26,10 @@ enum BackendError {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Network(#[from] NetworkError),
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    #[error("this session's network reads {reads}, and it was given {given}")]
+    Format { reads: &'static str, given: &'static str },
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
     #[error("the device's name is not UTF-8")]
@@ -36,16 +42,36 @@ enum BackendError {
 
 /// A network on a device, behind the table's opaque pointer.
 struct Opened {
-    network: Network,
+    network: Loaded,
     device: Device,
+    /// In which numbers it computes.
+    kind: Kind,
     /// Held while a GPU works: its memory serves one batch at a time.
     gpu: Mutex<()>,
+}
+
+/// A network of either format.
+enum Loaded {
+    Slices(Network),
+    Script(Script),
+}
+
+impl Opened {
+    /// Held while a GPU works; nothing on a CPU, where several threads may call.
+    fn turn(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
+        // The caller has its own threads, a piece of work for each. OpenMP's would spin while they wait for each other, which
+        // costs several times the work itself on a machine that does other things, too.
+        tch::set_num_threads(1);
+        (self.device != Device::Cpu)
+            .then(|| self.gpu.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
 }
 
 static TABLE: Table = Table {
     version: VERSION,
     open,
     logits,
+    forward,
     close,
     open_trainer: trainer::open,
     gradient: trainer::gradient,
@@ -61,14 +87,19 @@ pub extern "C" fn neuroloom_segment_backend() -> &'static Table {
     &TABLE
 }
 
-unsafe extern "C" fn open(opening: &Opening<'_>, message: &mut Message<'_>) -> *mut Session {
+unsafe extern "C" fn open(opening: &Scoring<'_>, message: &mut Message<'_>) -> *mut Session {
     let work = || {
         // SAFETY: both live until this call returns.
         let (weights, wanted) = unsafe { (bytes(opening.weights), bytes(opening.device)) };
         let wanted = std::str::from_utf8(wanted)?;
         let (device, note) = device::choose(wanted)?;
-        let network = Network::load(weights, device)?;
-        Ok((Opened { network, device, gpu: Mutex::new(()) }, note))
+        let kind = if opening.half == 0 { Kind::Float } else { Kind::BFloat16 };
+        let network = if opening.format == FORMAT_SCRIPT {
+            Loaded::Script(Script::load(weights, device, kind)?)
+        } else {
+            Loaded::Slices(Network::load(weights, device, kind)?)
+        };
+        Ok((Opened { network, device, kind, gpu: Mutex::new(()) }, note))
     };
     match guarded(work) {
         Ok((opened, note)) => {
@@ -91,13 +122,51 @@ unsafe extern "C" fn logits(session: *const Session, batch: &Batch<'_>, message:
         let stack = unsafe { view(batch.stack, batch.shape)? };
         // SAFETY: as above, and nobody else has the block.
         let out = unsafe { std::slice::from_raw_parts_mut(batch.logits, count * height * width) };
-        // The caller has its own threads, a slice for each. OpenMP's would spin while they wait for each other, which costs
-        // several times the work itself on a machine that does other things, too.
-        tch::set_num_threads(1);
-        let _one_at_a_time = (opened.device != Device::Cpu)
-            .then(|| opened.gpu.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        let logits = tch::no_grad(|| opened.network.logits(&stack.f_to_device(opened.device)?))?;
-        logits.f_to_device(Device::Cpu)?.f_contiguous()?.f_copy_data(out, count * height * width)?;
+        let Loaded::Slices(network) = &opened.network else {
+            return Err(BackendError::Format { reads: "patches", given: "stacks of slices" });
+        };
+        let _one_at_a_time = opened.turn();
+        let logits =
+            tch::no_grad(|| network.logits(&stack.f_to_device(opened.device)?.f_to_kind(opened.kind)?))?;
+        let logits = logits.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?;
+        logits.f_contiguous()?.f_copy_data(out, count * height * width)?;
+        Ok(())
+    };
+    match guarded(work) {
+        Ok(()) => true,
+        Err(error) => {
+            write(message, &error.to_string());
+            false
+        }
+    }
+}
+
+unsafe extern "C" fn forward(
+    session: *const Session,
+    patches: &Patches<'_>,
+    message: &mut Message<'_>,
+) -> bool {
+    let work = || {
+        // SAFETY: the caller holds a pointer from `open`; nothing in it changes until `close`.
+        let opened = unsafe { &*session.cast::<Opened>() };
+        // SAFETY: `Patches` lends so many lengths for this call.
+        let shape = unsafe { std::slice::from_raw_parts(patches.shape, patches.axes) };
+        // SAFETY: as above, and nobody else has the block.
+        let out = unsafe { std::slice::from_raw_parts_mut(patches.output, patches.output_len) };
+        let Loaded::Script(script) = &opened.network else {
+            return Err(BackendError::Format { reads: "stacks of slices", given: "patches" });
+        };
+        let size: Vec<i64> = shape.iter().map(|&axis| i64::try_from(axis).unwrap_or(i64::MAX)).collect();
+        let strides: Vec<i64> = (0..size.len()).map(|axis| size[axis + 1..].iter().product()).collect();
+        // SAFETY: the block has just these lengths and outlives the tensor, which this call drops.
+        let input =
+            unsafe { Tensor::f_from_blob(patches.input.cast(), &size, &strides, Kind::Float, Device::Cpu)? };
+        let _one_at_a_time = opened.turn();
+        let made =
+            tch::no_grad(|| script.forward(&input.f_to_device(opened.device)?.f_to_kind(opened.kind)?))?;
+        let made = made.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?;
+        script::check_shape(&made.size(), &size, out.len())?;
+        made.f_contiguous()?.f_copy_data(out, out.len())?;
         Ok(())
     };
     match guarded(work) {

@@ -1,8 +1,7 @@
 //! The 2.5D GoogLeNet on libtorch.
 //!
 //! Layers are named as in the weight file, so that a missing weight is named. Batch normalisation follows each convolution
-//! and is folded into its weights when they are loaded. Everything is f32 with channels fastest in memory, which halves the
-//! time on a CPU.
+//! and is folded into its weights when they are loaded. Channels lie fastest in memory, which halves the time on a CPU.
 //!
 //! Source: Grøvik et al., JMRI 51:175, 2020, after Szegedy et al., CVPR 2015.
 
@@ -71,12 +70,12 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Puts the weights of a safetensors file on a device.
+    /// Puts the weights of a safetensors file on a device, to compute in `kind` there.
     ///
     /// # Errors
     /// [`NetworkError`], naming the tensor.
-    pub(crate) fn load(file: &[u8], device: Device) -> Result<Self, NetworkError> {
-        let weights = Weights::parse(file, device)?;
+    pub(crate) fn load(file: &[u8], device: Device, kind: Kind) -> Result<Self, NetworkError> {
+        let weights = Weights { kind, ..Weights::parse(file, device)? };
         Ok(Self {
             stem: [
                 weights.convolution("conv1")?,
@@ -85,11 +84,8 @@ impl Network {
             ],
             fine: FINE_BLOCKS.iter().map(|name| weights.block(name)).collect::<Result<_, _>>()?,
             coarse: COARSE_BLOCKS.iter().map(|name| weights.block(name)).collect::<Result<_, _>>()?,
-            deconvolution_weight: weights
-                .tensor("deconv.weight")?
-                .f_to_kind(Kind::Float)?
-                .f_to_device(device)?,
-            deconvolution_bias: weights.tensor("deconv.bias")?.f_to_kind(Kind::Float)?.f_to_device(device)?,
+            deconvolution_weight: weights.tensor("deconv.weight")?.f_to_kind(kind)?.f_to_device(device)?,
+            deconvolution_bias: weights.tensor("deconv.bias")?.f_to_kind(kind)?.f_to_device(device)?,
         })
     }
 
@@ -144,6 +140,8 @@ pub(crate) fn halve(x: &Tensor) -> Result<Tensor, TchError> {
 pub(crate) struct Weights<'a> {
     pub(crate) file: SafeTensors<'a>,
     pub(crate) device: Device,
+    /// In which numbers the network computes.
+    pub(crate) kind: Kind,
 }
 
 impl<'a> Weights<'a> {
@@ -153,7 +151,7 @@ impl<'a> Weights<'a> {
     /// [`NetworkError::Format`].
     pub(crate) fn parse(file: &'a [u8], device: Device) -> Result<Self, NetworkError> {
         let file = SafeTensors::deserialize(file).map_err(|error| NetworkError::Format(error.to_string()))?;
-        Ok(Self { file, device })
+        Ok(Self { file, device, kind: Kind::Float })
     }
 
     /// A tensor in f64, on the CPU.
@@ -180,14 +178,14 @@ impl<'a> Weights<'a> {
         let deviation = part("running_var")?.f_add_scalar(NORMALISATION_EPSILON)?.f_sqrt()?;
         let scale = part("weight")?.f_div(&deviation)?; // [out]
         let bias = part("bias")?.f_sub(&part("running_mean")?.f_mul(&scale)?)?;
-        let weight = weight.f_mul(&scale.f_reshape([-1, 1, 1, 1])?)?.f_to_kind(Kind::Float)?;
+        let weight = weight.f_mul(&scale.f_reshape([-1, 1, 1, 1])?)?.f_to_kind(self.kind)?;
         let channels_fastest = weight
             .f_permute([0, 2, 3, 1])?
             .f_contiguous()?
             .f_permute([0, 3, 1, 2])?
             .f_to_device(self.device)?;
         let padding = weight.size()[3] / 2;
-        let bias = bias.f_to_kind(Kind::Float)?.f_to_device(self.device)?;
+        let bias = bias.f_to_kind(self.kind)?.f_to_device(self.device)?;
         Ok(Convolution { weight: channels_fastest, bias, padding })
     }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use neuroloom_segment::backend::{Backend, Session};
+use neuroloom_segment::backend::{Backend, Precision, Session};
 use neuroloom_segment::card::Channel;
 use neuroloom_segment::{Options, Segment, model};
 use sdk::testing::{ball, ball_mask, context, context_to_cancel, context_with};
@@ -34,17 +34,25 @@ fn session(weights: &[u8]) -> Session {
 /// Side of the golden slice.
 const SIDE: usize = 64;
 
-/// The stack of `make_golden.py`, channels fastest: (17 c + 5 i^2 + 3 i j + 11 j) mod 97 / 96.
-fn golden_stack() -> Vec<f32> {
+/// The stack of `make_golden.py`, channels fastest: (17 (c + 3 b) + 5 i^2 + 3 i j + 11 j) mod 97 / 96 for slice b.
+fn stack_of(side: usize, batch: usize) -> Vec<f32> {
     let voxel = |at: usize| {
-        let (c, i, j) = (at % 28, at / 28 % SIDE, at / 28 / SIDE);
-        (((17 * c + 5 * i * i + 3 * i * j + 11 * j) % 97) as f64 / 96.0) as f32
+        let (c, i, j, b) = (at % 28, at / 28 % side, at / 28 / side % side, at / 28 / side / side);
+        (((17 * (c + 3 * b) + 5 * i * i + 3 * i * j + 11 * j) % 97) as f64 / 96.0) as f32
     };
-    (0..28 * SIDE * SIDE).map(voxel).collect()
+    (0..28 * side * side * batch).map(voxel).collect()
+}
+
+fn golden_stack() -> Vec<f32> {
+    stack_of(SIDE, 1)
 }
 
 fn golden_logits(name: &str) -> Vec<f32> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/logits.safetensors");
+    golden_file("logits.safetensors", name)
+}
+
+fn golden_file(file: &str, name: &str) -> Vec<f32> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(file);
     let bytes = std::fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let (numbers, _) = file.tensor(name).unwrap().data().as_chunks::<4>();
@@ -70,6 +78,50 @@ fn logits_agree_with_pytorch_at_both_widths() {
         let excess = excess(&logits, &reference);
         assert!(excess <= 0.0, "{name}: {excess} beyond the tolerance");
     }
+}
+
+/// The paper's network at the paper's size, two slices at once; of the logits every 8th row and column is kept.
+#[test]
+fn the_full_network_on_two_slices_of_256_agrees_with_pytorch() {
+    const FULL: usize = 256;
+    const KEPT: usize = 8;
+    let (_folder, _, weights) = initial_model(1.0);
+    let mut logits = vec![0.0; 2 * FULL * FULL];
+    session(&weights).logits(&stack_of(FULL, 2), [2, FULL, FULL, 28], &mut logits).unwrap();
+    let rows = logits.chunks(FULL).step_by(KEPT);
+    let kept: Vec<f32> = rows.flat_map(|row| row.iter().step_by(KEPT).copied()).collect();
+    let reference = golden_file("logits_256.safetensors", "width_1.0");
+    let largest = kept.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("largest difference {largest:e}");
+    assert!(excess(&kept, &reference) <= 0.0, "{largest}");
+}
+
+/// bf16 keeps three significant digits: the README promises logits within 1 % of their standard deviation on average.
+#[test]
+fn logits_in_bf16_stay_near_those_in_f32() {
+    let (_folder, _, weights) = initial_model(0.25);
+    let place = place("cpu");
+    let backend = Backend::open(&place).unwrap();
+    let format = neuroloom_segment_abi::FORMAT_SLICES;
+    let session = backend.open_session(&weights, format, Precision::Bf16, &place).unwrap();
+    let mut logits = vec![0.0; SIDE * SIDE];
+    session.logits(&golden_stack(), [1, SIDE, SIDE, 28], &mut logits).unwrap();
+    let reference = golden_logits("width_0.25");
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+    let centre = mean(&reference);
+    let squares: Vec<f32> = reference.iter().map(|v| (v - centre).powi(2)).collect();
+    let apart: Vec<f32> = logits.iter().zip(&reference).map(|(a, b)| (a - b).abs()).collect();
+    let share = mean(&apart) / mean(&squares).sqrt();
+    println!("mean difference {share:e} of the standard deviation");
+    assert!(share > 0.0 && share < 0.01, "{share}");
+}
+
+#[test]
+fn a_session_of_one_format_refuses_the_other_s_input() {
+    let (_folder, _, weights) = initial_model(0.25);
+    let mut said = vec![0.0; 64];
+    let error = session(&weights).forward(&[0.0; 64], &[1, 1, 8, 8], &mut said).unwrap_err();
+    assert!(error.to_string().contains("reads stacks of slices, and it was given patches"), "{error}");
 }
 
 #[test]
