@@ -22,7 +22,9 @@ pub fn scratch() -> &'static Path {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     SCRATCH.get_or_init(|| {
         let test = std::env::current_exe().expect("a test has a file");
-        let name = test.file_stem().expect("a file has a name");
+        let name = test.file_stem().expect("a file has a name").to_string_lossy();
+        // Without the hash that cargo adds: what an earlier build left is found, and goes.
+        let name = name.rsplit_once('-').map_or(&*name, |(name, _)| name);
         let folder = built().parent().expect("below target").join("tmp").join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("the target folder is writable");

@@ -85,22 +85,28 @@ impl Cluster {
     /// # Panics
     /// When the counter cannot be written.
     pub fn talk(&self, mut command: Command) -> Command {
-        use std::os::unix::fs::PermissionsExt as _;
         let bin = self.path("bin");
-        let counter = bin.join("sbatch");
-        if !counter.is_file() {
-            std::fs::create_dir_all(&bin).expect("the folder is made");
-            let text = format!(
-                "#!/bin/sh\necho \"$@\" >>{}\nexec /usr/bin/sbatch \"$@\"\n",
-                self.path("sbatch-calls").display()
-            );
-            std::fs::write(&counter, text).expect("the counter is written");
-            std::fs::set_permissions(&counter, std::fs::Permissions::from_mode(0o755)).expect("it may run");
+        if !bin.join("sbatch").is_file() {
+            let calls = self.path("sbatch-calls");
+            let counter = format!("echo \"$@\" >>{}\nexec /usr/bin/sbatch \"$@\"", calls.display());
+            self.stand_in("sbatch", &counter);
         }
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", bin.display()));
         command.env("SLURM_CONF", self.folder.join("dev/slurm.conf"));
         command
+    }
+
+    /// Lets lines of `sh` stand for one of Slurm's commands, where [`Self::talk`] talks to the cluster.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn stand_in(&self, program: &str, lines: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = self.path("bin").join(program);
+        std::fs::create_dir_all(self.path("bin")).expect("the folder is made");
+        std::fs::write(&place, format!("#!/bin/sh\n{lines}\n")).expect("the script is written");
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).expect("it may run");
     }
 
     /// How often `sbatch` was called through [`Self::talk`].

@@ -5,8 +5,11 @@
 use neuroloom_tests::cohort::{SmallCohort, assert_ended, delivered, ends, labels};
 use neuroloom_tests::{Finished, finish, neuroloom, skipped};
 use serde_json::Value as Json;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A cohort whose folder is watched.
@@ -76,6 +79,26 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
+/// A server that answers one request, and tells of it: the first line, and the body.
+fn one_request() -> (u16, JoinHandle<(String, String)>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(&stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+        }
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        reader.read_exact(&mut body).unwrap();
+        (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), String::from_utf8(body).unwrap())
+    };
+    (port, std::thread::spawn(serve))
+}
+
 const WATCH: &str = "watch = { stable_s = 1, every_s = 1 }";
 
 #[test]
@@ -104,6 +127,22 @@ fn what_has_arrived_runs_once_and_the_digest_tells_of_it() {
     assert_eq!(digest["batch"]["summary"]["up_to_date"], 2);
     let text = digest.to_string();
     assert!(!text.contains("sub-") && !text.contains(scene.out().to_str().unwrap()), "{text}");
+}
+
+#[test]
+fn a_webhook_gets_the_digest_of_a_batch_and_no_label() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return skipped("curl is not here");
+    }
+    let (port, server) = one_request();
+    let hook = format!("on_finish.webhook = \"http://127.0.0.1:{port}/hook\"");
+    let scene = Scene::new("webhook", 1, &format!("{WATCH}\n{hook}"));
+    assert_ended(&scene.run(&["--once"]), 0, 0);
+    let (head, body) = server.join().unwrap();
+    assert_eq!(head, "POST /hook HTTP/1.1");
+    let digest: Json = serde_json::from_str(&body).unwrap();
+    assert_eq!((&digest["job"], &digest["outcome"]), (&Json::from("arrivals"), &Json::from("done")));
+    assert!(!body.contains("sub-"), "{body}");
 }
 
 #[test]

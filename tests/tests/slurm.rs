@@ -18,6 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A task of one processor and little memory.
 const SMALL: &str = "cpus = 1\nmemory_gib = [0.5]\ngroup = { memory_gib = 0.25 }";
 
+/// Adds a stage over the cohort, which the job after the array runs: it reads a number that a table has of each case.
+fn count_in_the_end(cohort: &SmallCohort, cases: usize) {
+    let census = "[cohort.stages.census]\noperator = \"census\"\ninputs.number = \"number\"\n\
+                  [cohort.outputs]\ntable = { from = \"census.table\", bids = \"desc-census_table\" }\n";
+    let number = "[inputs]\nnumber = { type = \"number\" }";
+    cohort.set_workflow(&format!("{}{census}", cohort.workflow().replacen("[inputs]", number, 1)));
+    let row = |case: usize| format!("sub-{case:02}\tsub-{case:02}/anat/sub-{case:02}_T1w.nii\t{case}\n");
+    let rows: String = (1..=cases).map(row).collect();
+    std::fs::write(cohort.data().join("cases.tsv"), format!("participant_id\timage\tnumber\n{rows}"))
+        .expect("the table is written");
+}
+
 fn wait_until(what: &str, holds: &mut dyn FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
@@ -43,7 +55,9 @@ fn assert_once_each(out: &Path, cases: usize) {
 fn a_cohort_on_slurm_is_what_a_local_run_makes_with_one_array_and_one_job_after_it() {
     let Some(cluster) = Cluster::start(&[]) else { return };
     let cohort = SmallCohort::new("slurm-plain", 6);
+    count_in_the_end(&cohort, 6);
     let (expected, _) = cohort.undisturbed();
+    assert!(expected.keys().any(|name| name.ends_with("desc-census_table.tsv")), "{:?}", expected.keys());
     let out = cohort.path("out");
     let site = format!("{SMALL}\ncases_per_task = 2\nthrottle = 2");
     let run = finish(cluster.batch(&cohort, &out, &site).arg("--wait"));
@@ -52,11 +66,18 @@ fn a_cohort_on_slurm_is_what_a_local_run_makes_with_one_array_and_one_job_after_
     assert_eq!(cluster.sbatch_calls(), 2);
     assert_same_tree(&tree(&out), &expected);
     assert_once_each(&out, 6);
+    let settled = std::fs::read_to_string(out.join(".neuroloom/runs/0001/settled.json")).unwrap();
+    let settled: Json = serde_json::from_str(&settled).unwrap();
+    assert_eq!(settled["groups"][0]["stage"], "census", "{settled:#}");
     let status = cluster.status(&out);
     assert_eq!(status["counts"], serde_json::json!({ "done": 6 }), "{status}");
     let again = finish(cluster.batch(&cohort, &out, &site).arg("--wait"));
     succeeded(&cluster, &out, &again, "nothing to do: 6 up to date");
-    assert_eq!(cluster.sbatch_calls(), 2, "there was nothing to submit");
+    assert_eq!(
+        cluster.sbatch_calls(),
+        3,
+        "no array; one job looks whether the stage over the cohort is up to date"
+    );
     let claim = std::fs::read_to_string(out.join(".neuroloom/cases/sub-01/0001.claim.json")).unwrap();
     let claim: Json = serde_json::from_str(&claim).unwrap();
     assert!(claim["token"].as_str().unwrap().starts_with("slurm:"), "{claim}");
@@ -65,6 +86,19 @@ fn a_cohort_on_slurm_is_what_a_local_run_makes_with_one_array_and_one_job_after_
         methods.contains("Of 6 cases of 6 subjects, 6 were processed to the end and none failed."),
         "{methods}"
     );
+}
+
+#[test]
+fn an_array_longer_than_the_cluster_allows_is_cut_and_one_job_follows_all_parts() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    cluster.stand_in("scontrol", "echo 'MaxArraySize = 2'");
+    let cohort = SmallCohort::new("slurm-cut", 5);
+    let out = cohort.path("out");
+    let run = finish(cluster.batch(&cohort, &out, SMALL).arg("--wait"));
+    succeeded(&cluster, &out, &run, "submitted 5 cases as 5 tasks of 3 arrays");
+    assert!(run.stderr.contains("finished: 5 done"), "{}", run.stderr);
+    assert_eq!(cluster.sbatch_calls(), 4, "three parts, and a job after them");
+    assert_once_each(&out, 5);
 }
 
 #[test]
@@ -124,6 +158,12 @@ fn a_case_that_wants_more_memory_gets_it_and_one_that_always_fails_stops_no_othe
     assert_eq!(failed.len(), 1, "a failure is no reason to try again: {failed:?}");
     assert!(failed[0]["reason"].as_str().unwrap().contains("input `image` could not be read"), "{failed:?}");
 
+    // What was seen once is asked for from the start.
+    cohort.write_image("sub-01", 250.0);
+    let dry = finish(cluster.batch(&cohort, &out, site).arg("--dry-run"));
+    succeeded(&cluster, &out, &dry, "2 of 4 cases would run");
+    assert!(dry.stdout.contains("#SBATCH --mem=1024M\n"), "{}", dry.stdout);
+
     cohort.write_image("sub-04", 300.0);
     let site = "cpus = 1\nmemory_gib = [0.4]\ngroup = { memory_gib = 0.25 }";
     let run = finish(cluster.batch(&cohort, &out, site).arg("--wait"));
@@ -166,6 +206,25 @@ fn a_refusal_is_shown_as_slurm_says_it_and_leaves_nothing_behind() {
     succeeded(&cluster, &out, &dry, "1 of 1 cases would run; nothing was written");
     assert!(dry.stdout.contains("#SBATCH --array=0-0\n"), "{}", dry.stdout);
     assert!(dry.stdout.contains(" slurm follow "), "{}", dry.stdout);
+}
+
+#[test]
+fn a_node_without_room_for_scratch_is_named_in_the_cases_reason() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let cohort = SmallCohort::new("slurm-scratch", 1);
+    let out = cohort.path("out");
+    let header = format!("header = [\"export SLURM_TMPDIR={}\"]", cluster.path("nowhere").display());
+    let site = format!("{SMALL}\nretries = 0\n{header}");
+    let mut command = cluster.batch(&cohort, &out, &site);
+    let file = cluster.path("neuroloom.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("scratch_gib = 0.1", "scratch_gib = 1e6");
+    std::fs::write(&file, text).unwrap();
+    let run = finish(command.arg("--wait"));
+    assert_eq!(run.code, Some(1), "{}\n{}", run.stderr, cluster.logs(&out));
+    let end = ends(&out, "sub-01").pop().unwrap();
+    let reason = end["reason"].as_str().unwrap();
+    assert!(reason.contains("no scratch with 1000000 GiB on this node: "), "{reason}");
+    assert!(reason.contains(&format!("{} is no folder", cluster.path("nowhere").display())), "{reason}");
 }
 
 /// Seconds of a task from the start of its program to its end, beyond those that its case's stages took: by a program in the place of
@@ -321,7 +380,7 @@ fn a_schedule_gives_new_cases_to_slurm_and_waits_for_those_that_slurm_has_in_han
 fn a_task_that_does_not_heed_its_warning_is_ended_at_its_limit_and_goes_on_in_the_next_class() {
     let Some(cluster) = Cluster::start(&[]) else { return };
     let cohort = SmallCohort::new("slurm-timeout", 1);
-    let text = cohort.workflow().replacen("seconds = 0.1, heed = true", "seconds = 200.0, heed = false", 1);
+    let text = cohort.workflow().replacen("seconds = 0.1, heed = true", "seconds = 150.0, heed = false", 1);
     cohort.set_workflow(&text);
     let out = cohort.path("out");
     let site = format!("{SMALL}\nminutes = [1, 10]\nwarn_seconds = 5");

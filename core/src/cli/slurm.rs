@@ -252,12 +252,10 @@ fn scratch(recalled: &Recalled) -> Result<Option<PathBuf>, Failure> {
     Ok(None)
 }
 
-/// Free space of a folder's file system, as `df` says it: POSIX, columns in KiB.
+/// Space of a folder's file system that an ordinary user may still take.
 fn free_gib(folder: &Path) -> Option<f64> {
-    let output = std::process::Command::new("df").args(["-P", "-k"]).arg(folder).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let kib: f64 = text.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
-    Some(kib * 1024.0 / GIB)
+    let system = rustix::fs::statvfs(folder).ok()?;
+    Some(system.f_bavail as f64 * system.f_frsize as f64 / GIB)
 }
 
 fn follow(args: &RoundArgs, began: Instant) -> Result<Exit, Failure> {

@@ -174,14 +174,14 @@ impl Owned {
 /// A number for each small file of this process.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// Writes a file under a name of its own in `tmp` and makes it last.
-fn write_aside(state: &StateFolder, bytes: &[u8]) -> Result<PathBuf, RecordError> {
+/// Writes a file under a name of its own in `tmp`, and makes it last if it is to.
+fn write_aside(state: &StateFolder, bytes: &[u8], lasts: bool) -> Result<PathBuf, RecordError> {
     let name = Owned::name("file", NEXT.fetch_add(1, Ordering::Relaxed), SMALL);
     let path = state.tmp().join(name);
     let write = || {
         let mut file = std::fs::File::create(&path)?;
         file.write_all(bytes)?;
-        file.sync_all()
+        if lasts { file.sync_all() } else { Ok(()) }
     };
     write().map_err(|source| {
         let _ = std::fs::remove_file(&path);
@@ -200,9 +200,21 @@ pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
 /// # Errors
 /// [`RecordError`]; the old file is then as it was.
 pub fn write_whole(state: &StateFolder, path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    let aside = write_aside(state, bytes)?;
-    std::fs::rename(&aside, path).map_err(|source| {
-        let _ = std::fs::remove_file(&aside);
+    replace(path, &write_aside(state, bytes, true)?)
+}
+
+/// The same for what says nothing any more once the machine has gone down: nobody waits for the disk.
+///
+/// # Errors
+/// [`RecordError`]; the old file is then as it was.
+pub(super) fn write_passing(state: &StateFolder, path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    replace(path, &write_aside(state, bytes, false)?)
+}
+
+/// Gives a finished file its name.
+fn replace(path: &Path, aside: &Path) -> Result<(), RecordError> {
+    std::fs::rename(aside, path).map_err(|source| {
+        let _ = std::fs::remove_file(aside);
         RecordError::Io { path: path.to_owned(), source }
     })
 }
@@ -215,7 +227,7 @@ pub fn write_whole(state: &StateFolder, path: &Path, bytes: &[u8]) -> Result<(),
 pub fn write_new(state: &StateFolder, path: &Path, bytes: &[u8]) -> Result<bool, RecordError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(RecordError::at(folder))?;
-    let aside = write_aside(state, bytes)?;
+    let aside = write_aside(state, bytes, true)?;
     let created = link_new(&aside, path, bytes);
     let _ = std::fs::remove_file(&aside);
     let created = created.map_err(RecordError::at(path))?;

@@ -1,6 +1,6 @@
 //! Whether the process that wrote a record is still alive.
 
-use super::files::{StateFolder, write_whole};
+use super::files::{StateFolder, write_passing};
 use super::{RecordError, clock};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -117,7 +117,7 @@ impl Heartbeat {
     /// [`RecordError`] if it cannot be written.
     pub fn write(&self, state: &StateFolder, home: &Path) -> Result<(), RecordError> {
         let text = serde_json::to_vec(self).expect("a heartbeat is plain data");
-        write_whole(state, &home.join(Self::FILE), &text)
+        write_passing(state, &home.join(Self::FILE), &text)
     }
 
     /// The heartbeat in a run's folder, if there is one and it can be read.
