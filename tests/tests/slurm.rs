@@ -109,6 +109,7 @@ fn what_slurm_has_in_hand_is_not_submitted_twice_and_can_be_cancelled() {
     let began = Instant::now();
     let run = finish(&mut cluster.batch(&cohort, &out, SMALL));
     let seconds = began.elapsed().as_secs_f64();
+    told(&format!("submission of 500 cases: {seconds:.2} s"));
     succeeded(&cluster, &out, &run, "submitted 500 cases as 500 tasks of 1 arrays");
     assert_eq!(cluster.sbatch_calls(), 2, "an array, and a job after it");
     let status = cluster.status(&out);
