@@ -5,13 +5,12 @@ PYTHON ?= python3
 PREFIX ?= /usr/local
 TOOLS  := third_party/tools
 AXE    := $(TOOLS)/node_modules/axe-core/axe.min.js
-MODEL  := workflows/models/untrained-w025.safetensors
 BIN    := target/release/neuroloom
 DEMO   := demo
 
 .PHONY: build demo test soak check bench peers install advisories clean-demo tools
 
-build: $(BIN) $(MODEL)
+build: $(BIN)
 
 third_party/libtorch:
 	scripts/fetch_libtorch.sh
@@ -20,9 +19,6 @@ third_party/libtorch:
 .PHONY: $(BIN)
 $(BIN): | third_party/libtorch
 	$(CARGO) build --release --workspace
-
-$(MODEL): | $(BIN)
-	target/release/make_model $@ --width 0.25 --seed 1
 
 demo: build
 	scripts/demo.sh $(DEMO)

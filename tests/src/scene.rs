@@ -32,21 +32,9 @@ pub fn scratch() -> &'static Path {
     })
 }
 
-/// The weights that the shipped workflow names: made once, as `make` does.
-///
-/// # Panics
-/// When they cannot be made.
-pub fn model() -> &'static Path {
-    static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let path = root().join("workflows/models/untrained-w025.safetensors");
-        if !path.is_file() {
-            let mut make = Command::new(built().join("make_model"));
-            let made = finish(make.arg(&path).args(["--width", "0.25", "--seed", "1"]));
-            assert_eq!(made.code, Some(0), "{made:?}");
-        }
-        path
-    })
+/// The weights that the shipped workflow names.
+pub fn model() -> PathBuf {
+    root().join("workflows/models/phantom-demo.safetensors")
 }
 
 /// A raw BIDS data set with the case `sub-demo`.
@@ -82,7 +70,6 @@ pub fn sequence(input: &str) -> PathBuf {
 
 /// The main workflow on the patient, with these of its sequences, on a coarse matrix; every stage runs.
 pub fn main_workflow(inputs: &[&str], out: &Path) -> Command {
-    model();
     let mut command = neuroloom();
     command.args(["run", MAIN, "--set", "reference.settings.matrix=32", "--no-cache", "--out"]).arg(out);
     for input in inputs {

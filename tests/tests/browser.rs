@@ -35,7 +35,7 @@ fn opened(browser: &Path, page: &Path) -> (String, String) {
 fn the_report_opens_without_network_or_complaint() {
     let Some(browser) = chromium() else { return };
     let (page, said) = opened(&browser, report());
-    for words in ["RESEARCH USE ONLY", "UNTRAINED MODEL", "sub-demo"] {
+    for words in ["RESEARCH USE ONLY", "MODEL TRAINED ON PHANTOMS", "sub-demo"] {
         assert!(page.contains(words), "the opened page does not show `{words}`");
     }
     let complaints: Vec<_> = said.lines().filter(|line| line.contains("CONSOLE")).collect();

@@ -1,10 +1,9 @@
 //! What the program says about itself, its plugins and its workflows.
 
-use neuroloom_tests::scene::{MAIN, model, phantom, scratch};
+use neuroloom_tests::scene::{MAIN, phantom, scratch};
 use neuroloom_tests::{Finished, finish, neuroloom};
 
 fn ask(arguments: &[&str]) -> Finished {
-    model();
     finish(neuroloom().args(arguments))
 }
 

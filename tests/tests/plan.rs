@@ -1,6 +1,6 @@
 //! What can be done with a cohort, told by the built program before it reads an image.
 
-use neuroloom_tests::scene::{MAIN, model};
+use neuroloom_tests::scene::MAIN;
 use neuroloom_tests::{Finished, finish, neuroloom};
 use std::path::Path;
 
@@ -16,7 +16,6 @@ fn subject(data: &Path, label: &str, names: &[&str]) {
 }
 
 fn plan(cohort: &Path, more: &[&str]) -> Finished {
-    model();
     finish(neuroloom().args(["plan", MAIN]).arg(cohort).args(more))
 }
 

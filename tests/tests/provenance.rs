@@ -144,7 +144,7 @@ fn take_stages_and_plugins(text: &mut String, end: &Json, references: &[&str]) {
         used.insert((plugin["name"].as_str().unwrap(), plugin["version"].as_str().unwrap()));
         let settings = match stage {
             "reference" => ", matrix 32",
-            "segment" => ", models [\"untrained-w025.safetensors\"]",
+            "segment" => ", models [\"phantom-demo.safetensors\"]",
             _ => "",
         };
         let described =

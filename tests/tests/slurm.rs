@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use neuroloom_tests::cohort::{SmallCohort, assert_same_tree, ends, labels};
-use neuroloom_tests::scene::{MAIN, model, patient, tree};
+use neuroloom_tests::scene::{MAIN, patient, tree};
 use neuroloom_tests::slurm::Cluster;
 use neuroloom_tests::{Finished, built, finish, neuroloom};
 use serde_json::Value as Json;
@@ -296,7 +296,6 @@ fn a_stage_that_can_use_a_gpu_asks_for_the_sites_and_others_ask_for_none() {
     let small = finish(cluster.batch(&cohort, &out, &gres).arg("--dry-run"));
     succeeded(&cluster, &out, &small, "4 of 4 cases would run");
     assert!(!small.stdout.contains("--gres"), "{}", small.stdout);
-    model();
     let mut command = cluster.talk(neuroloom());
     command.args(["batch", MAIN, "--dry-run", "--site"]).arg(cluster.path("neuroloom.toml"));
     let main = finish(command.arg(patient()).arg(&out));

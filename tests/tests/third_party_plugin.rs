@@ -136,18 +136,8 @@ fn it_finds_the_brain_of_a_phantom() {
     assert!((800.0..2200.0).contains(&volume_ml), "{volume_ml} ml");
 }
 
-/// The model of the main workflow, made as `make` makes it where it is missing.
-fn model() {
-    let path = root().join("workflows/models/untrained-w025.safetensors");
-    if !path.exists() {
-        let mut make = Command::new(built().join("make_model"));
-        fine(make.arg(&path).args(["--width", "0.25", "--seed", "1"]));
-    }
-}
-
 #[test]
 fn a_stage_is_put_on_all_four_inputs_by_four_lines() {
-    model();
     let folder = tempfile::tempdir().unwrap();
     let workflow = root().join("workflows/brain-metastases.toml");
     let text = format!(

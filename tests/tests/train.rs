@@ -130,6 +130,7 @@ fn a_network_trained_by_the_shipped_workflow_beats_every_threshold_on_unseen_pha
     let card = std::fs::read_to_string(folder.join("trained/group/train/group_card.json")).unwrap();
     let card: serde_json::Value = serde_json::from_str(&card).unwrap();
     assert!(card["warning"].as_str().unwrap().starts_with("PHANTOM-TRAINED MODEL"), "{card}");
+    assert!(card["trained_on"].as_str().unwrap().starts_with("synthetic phantoms: 7 cases"), "{card}");
     let digests: Vec<String> = serde_json::from_str(card["training_digests"].as_str().unwrap()).unwrap();
     assert_eq!(digests.len(), 8 * 5, "five files of each case that was learned from or chose the epoch");
 
@@ -160,11 +161,12 @@ fn a_network_trained_by_the_shipped_workflow_beats_every_threshold_on_unseen_pha
     assert!(network >= threshold + 0.03, "mean AUC {network} against {threshold}");
 }
 
-/// Settings of a training that is over in seconds; it notes every step.
-const SHORT: [&str; 7] = [
+/// Settings of a training that is over in seconds; it notes every step, and learns from parts of slices.
+const SHORT: [&str; 8] = [
     "width=0.0625",
     "batch=4",
     "micro_batch=2",
+    "crop=32",
     "steps_per_epoch=12",
     "epochs=2",
     "checkpoint_seconds=0.0",

@@ -55,7 +55,7 @@ fn a_whole_patient_gets_lesions_score_mask_transforms_tables_and_a_page() {
     }
     let lesions = json(&out.join("sub-demo/anat/sub-demo_space-orig_desc-lesions_dseg.json"));
     assert!(lesions["Threshold"].as_f64().is_some_and(|t| t > 0.0 && t < 1.0), "{lesions}");
-    assert_eq!(lesions["Model"]["name"], "untrained-w025");
+    assert_eq!(lesions["Model"]["name"], "phantom-demo");
     let transforms = listed(&run, "transforms");
     assert_eq!(transforms.len(), 3);
     for path in transforms {
@@ -67,7 +67,7 @@ fn a_whole_patient_gets_lesions_score_mask_transforms_tables_and_a_page() {
         assert_eq!(rows[3], [0.0, 0.0, 0.0, 1.0]);
     }
     let page = page(&listed(&run, "report")[0]);
-    for words in ["UNTRAINED MODEL", "RESEARCH USE ONLY"] {
+    for words in ["MODEL TRAINED ON PHANTOMS", "PHANTOM-TRAINED MODEL", "RESEARCH USE ONLY"] {
         assert!(page.contains(words), "the page does not say `{words}`");
     }
 }
@@ -98,13 +98,41 @@ fn without_flair_the_case_runs_and_says_what_it_skipped() {
     assert!(page.contains("input flair is absent"), "the page says what was skipped");
 }
 
+/// The post-contrast CUBE is then the image that all is brought to and reported on.
+#[test]
+fn without_bravo_the_case_runs_on_the_other_post_contrast_sequence() {
+    let out = scratch().join("no_bravo");
+    let run = finish(&mut main_workflow(&["t1_pre", "t1_post", "flair"], &out));
+    succeeded(&run);
+    assert!(run.stderr.contains("note: without bravo"), "{}", run.stderr);
+    let sidecar = json(&listed(&run, "lesions")[0].with_extension("").with_extension("json"));
+    let cube = "bids:raw:sub-demo/anat/sub-demo_acq-CUBE_ce-gad_T1w.nii.gz";
+    assert_eq!(sidecar["SpatialReference"], cube, "{sidecar}");
+    assert_eq!(sidecar["Model"]["zeroed_channels"], serde_json::json!(["bravo"]), "{sidecar}");
+    let lesions = sdk::nifti::read_labels(&listed(&run, "lesions")[0]).unwrap();
+    let reference = sdk::nifti::read_image(sequence("t1_post")).unwrap();
+    assert_eq!(lesions.grid().shape, reference.grid().shape);
+    assert!(
+        page(&listed(&run, "report")[0]).contains("input bravo is absent"),
+        "the page says what was skipped"
+    );
+}
+
+#[test]
+fn with_neither_post_contrast_sequence_nothing_runs_and_the_chain_of_reasons_is_told() {
+    let out = scratch().join("no_contrast");
+    let run = finish(&mut main_workflow(&["t1_pre", "flair"], &out));
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
+    insta::assert_snapshot!(run.stderr);
+    assert!(!out.exists());
+}
+
 /// The BRAVO is no image at all: had it been read, the message would say so.
 #[test]
 fn without_t1_pre_nothing_is_read_or_written() {
     let out = scratch().join("no_t1_pre");
     let garbage = scratch().join("sub-demo_garbage.nii.gz");
     std::fs::write(&garbage, "no image").unwrap();
-    model();
     let mut command = neuroloom();
     command.args(["run", MAIN, "--input"]).arg(format!("bravo={}", garbage.display()));
     let run = finish(command.arg("--out").arg(&out));
@@ -176,7 +204,6 @@ fn a_second_run_replaces_the_first_and_keeps_it_aside() {
 fn a_real_patient_without_t1_post_gets_all_outputs() {
     let Some(data) = shared_data("tumour") else { return };
     let out = scratch().join("tumour");
-    model();
     let mut command = neuroloom();
     command.args(["run", MAIN, "--case", "sub-tumour", "--out"]).arg(&out);
     for (input, file) in [("bravo", "t1c"), ("t1_pre", "t1"), ("flair", "fla")] {
@@ -236,7 +263,6 @@ fn the_brain_of_a_real_patient_is_found() {
 /// What is shipped has to be checked as it is shipped.
 #[test]
 fn all_shipped_workflows_are_free_of_faults() {
-    model();
     for folder in ["workflows", "workflows/sites"] {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod card;
+mod costs;
 pub mod file;
 pub mod halving;
 pub mod initial;
@@ -260,12 +261,16 @@ fn describe(options: &Options, wiring: &Wiring) -> Result<Interface, OperatorErr
     {
         note = format!("{note}; its card allows no mirroring, so `views` changes nothing");
     }
+    let costs = match choice.model {
+        AnyModel::Slices(model) => costs::note(&model.card, &zeroed),
+        AnyModel::Script(_) => None,
+    };
     let mut interface = Interface::of(Segment::INFO.inputs, Segment::INFO.outputs).note(note);
     if !options.spread() {
         // One view has no spread: whoever wires it is told by `check`.
         interface.outputs.retain(|port| port.name != "spread");
     }
-    Ok(interface)
+    Ok(costs.into_iter().fold(interface, Interface::note))
 }
 
 fn load(

@@ -114,6 +114,10 @@ fn read_cases(
         if width % network::STRIDE != 0 || height % network::STRIDE != 0 {
             return Err(segmentation::SegmentationError::Matrix { width, height }.into());
         }
+        if width.min(height) < options.crop {
+            let (case, found) = (member.label.clone(), [width, height]);
+            return Err(TrainError::Crop { crop: options.crop, case, found }.into());
+        }
         if let Some(first) = cached.first().filter(|first| first.shape[..2] != case.shape[..2]) {
             let (case, expected) = (member.label.clone(), [first.shape[0], first.shape[1]]);
             return Err(TrainError::Matrix { case, found: [width, height], expected }.into());
@@ -223,7 +227,7 @@ impl Run<'_> {
         // Lessons mix slices with lesions and others: each is normalised by its own statistics.
         let count = frames.len() / self.options.micro_batch;
         let lesson = |n: usize| frames.iter().skip(n).step_by(count).cloned().collect::<Vec<_>>();
-        let [width, height, _] = self.cached[0].shape;
+        let [width, height] = self.options.window(self.cached[0].shape);
         let channels = self.options.slices * self.options.channels.len();
         let rule = Rule { slices: self.options.slices, edge: self.options.edge };
         let (cached, teacher) = (&self.cached, &*trainer);

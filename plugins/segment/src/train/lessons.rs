@@ -56,6 +56,17 @@ pub(super) struct Frame {
     pub(super) symmetry: u8,
     /// Sequences that it loses.
     pub(super) lost: BTreeSet<usize>,
+    /// The part of the slice that is read.
+    pub(super) window: Window,
+}
+
+/// A part of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Its first voxel along `i` and `j`.
+    pub(super) corner: [usize; 2],
+    /// Voxels along `i` and `j`.
+    pub(super) size: [usize; 2],
 }
 
 /// All slices that can be drawn.
@@ -64,7 +75,6 @@ pub(super) struct Deck {
     /// `(case, slice)` of all with brain, and of those with a lesion.
     all: Vec<(usize, usize)>,
     with_lesion: Vec<(usize, usize)>,
-    square: bool,
 }
 
 impl Deck {
@@ -73,8 +83,7 @@ impl Deck {
             let each = |(place, case)| of(case).iter().map(move |slice| (place, *slice));
             cases.iter().enumerate().flat_map(each).collect()
         };
-        let square = cases.iter().all(|case| case.shape[0] == case.shape[1]);
-        Self { all: list(|case| &case.slices), with_lesion: list(|case| &case.with_lesion), square }
+        Self { all: list(|case| &case.slices), with_lesion: list(|case| &case.with_lesion) }
     }
 
     /// Slices with brain.
@@ -91,12 +100,15 @@ impl Deck {
     pub(super) fn draw(&self, step: usize, cases: &[Cached], options: &Options) -> Vec<Frame> {
         let mut random = Random::new(options.seed, step as u64 + 1);
         let frame = |place: usize| {
-            let deck = if place < options.batch / 2 { &self.with_lesion } else { &self.all };
+            let sought = place < options.batch / 2;
+            let deck = if sought { &self.with_lesion } else { &self.all };
             let (case, slice) = deck[random.below(deck.len())];
-            let symmetries = if self.square { 8 } else { 4 };
+            let [width, height] = options.window(cases[case].shape);
+            let symmetries = if width == height { 8 } else { 4 };
             let symmetry = if options.augment { random.below(symmetries) as u8 } else { 0 };
             let lost = lost(&cases[case], options, &mut random);
-            Frame { case, slice, symmetry, lost }
+            let window = window(&cases[case], slice, [width, height], sought, &mut random);
+            Frame { case, slice, symmetry, lost, window }
         };
         (0..options.batch).map(frame).collect()
     }
@@ -123,20 +135,41 @@ fn lost(case: &Cached, options: &Options, random: &mut Random) -> BTreeSet<usize
     }
 }
 
-/// Fills a lesson: the stacks around `frames` and the truth in them.
+/// A window of `size` in a slice, no larger than the slice: anywhere, or, where a lesion is `sought`, over a voxel of one that is
+/// drawn, which may lie anywhere in it.
+fn window(case: &Cached, slice: usize, size: [usize; 2], sought: bool, random: &mut Random) -> Window {
+    let [width, height, _] = case.shape;
+    if size == [width, height] {
+        return Window { corner: [0, 0], size };
+    }
+    let truth = &case.truth[slice * width * height..(slice + 1) * width * height];
+    let lesion: Vec<usize> = (0..truth.len()).filter(|place| sought && truth[*place] != 0).collect();
+    let target = (!lesion.is_empty()).then(|| lesion[random.below(lesion.len())]);
+    let mut corner = |axis: usize| {
+        let last = case.shape[axis] - size[axis];
+        match target.map(|place| [place % width, place / width][axis]) {
+            Some(voxel) => voxel.saturating_sub(random.below(size[axis])).min(last),
+            None => random.below(last + 1),
+        }
+    };
+    Window { corner: [corner(0), corner(1)], size }
+}
+
+/// Fills a lesson: the stacks around `frames` and the truth in them, as far as their windows go, which are of one size.
 ///
 /// * `stack`: `[frames, height, width, slices * sequences]`, channel fastest; `truth`: `[frames, height, width]`.
 pub(super) fn fill(frames: &[Frame], cases: &[Cached], rule: Rule, stack: &mut [f32], truth: &mut [f32]) {
-    let Some([width, height, _]) = frames.first().map(|frame| cases[frame.case].shape) else { return };
-    let slice_len = width * height;
+    let Some([width, height]) = frames.first().map(|frame| frame.window.size) else { return };
     let channels = stack.len() / truth.len();
-    let pairs = stack.chunks_exact_mut(slice_len * channels).zip(truth.chunks_exact_mut(slice_len));
+    let pairs = stack.chunks_exact_mut(width * height * channels).zip(truth.chunks_exact_mut(width * height));
     for (frame, (stack, truth)) in frames.iter().zip(pairs) {
         let case = &cases[frame.case];
+        let slice_len = case.shape[0] * case.shape[1];
         let sources = sources(frame, case, rule, slice_len);
         let own = &case.truth[frame.slice * slice_len..(frame.slice + 1) * slice_len];
         for (place, (voxel, truth)) in stack.chunks_exact_mut(channels).zip(truth).enumerate() {
-            let from = turned(place % width, place / width, width, height, frame.symmetry);
+            let [i, j] = turned(place % width, place / width, width, height, frame.symmetry);
+            let from = frame.window.corner[0] + i + case.shape[0] * (frame.window.corner[1] + j);
             *truth = f32::from(own[from]);
             for (channel, source) in voxel.iter_mut().zip(&sources) {
                 *channel = source.map_or(0.0, |source| f32::from(source[from]) / FULL);
@@ -157,12 +190,12 @@ fn sources<'a>(frame: &Frame, case: &'a Cached, rule: Rule, slice_len: usize) ->
     case.voxels.iter().enumerate().flat_map(of).collect()
 }
 
-/// Where in a slice the voxel `(i, j)` of the turned slice comes from.
-const fn turned(i: usize, j: usize, width: usize, height: usize, symmetry: u8) -> usize {
+/// Where in a window the voxel `(i, j)` of the turned window comes from.
+const fn turned(i: usize, j: usize, width: usize, height: usize, symmetry: u8) -> [usize; 2] {
     let (i, j) = if symmetry & 4 == 0 { (i, j) } else { (j, i) };
     let i = if symmetry & 1 == 0 { i } else { width - 1 - i };
     let j = if symmetry & 2 == 0 { j } else { height - 1 - j };
-    i + width * j
+    [i, j]
 }
 
 #[cfg(test)]
@@ -186,7 +219,8 @@ mod tests {
     }
 
     fn frame(symmetry: u8) -> Frame {
-        Frame { case: 0, slice: 1, symmetry, lost: BTreeSet::new() }
+        let window = Window { corner: [0, 0], size: [4, 4] };
+        Frame { case: 0, slice: 1, symmetry, lost: BTreeSet::new(), window }
     }
 
     #[test]
@@ -222,6 +256,63 @@ mod tests {
         let slices: BTreeSet<usize> =
             (0..20).flat_map(|step| deck.draw(step, &cases, &options)).map(|frame| frame.slice).collect();
         assert_eq!(slices.len(), 3);
+    }
+
+    /// One sequence of 16 x 12 voxels, whose intensity is the voxel's place; the middle slice has a lesion of two voxels near a corner.
+    fn wide() -> Cached {
+        let slice: Vec<u8> = (0..192).collect();
+        let mut truth = vec![0; 3 * 192];
+        truth[192 + 14 + 16] = 1;
+        truth[192 + 15 + 16] = 1;
+        Cached {
+            shape: [16, 12, 3],
+            voxels: vec![Some(slice.repeat(3))],
+            truth,
+            slices: vec![0, 1, 2],
+            with_lesion: vec![1],
+        }
+    }
+
+    #[test]
+    fn windows_lie_anywhere_within_a_slice_and_those_of_the_first_half_hold_a_lesion() {
+        let cases = [wide()];
+        let deck = Deck::new(&cases);
+        let options = Options { batch: 8, crop: 8, ..Options::default() };
+        let mut corners = [BTreeSet::new(), BTreeSet::new()];
+        for step in 0..400 {
+            for (place, frame) in deck.draw(step, &cases, &options).iter().enumerate() {
+                let Window { corner: [i, j], size } = frame.window;
+                assert!(size == [8, 8] && i <= 8 && j <= 4, "{frame:?}");
+                if place < 4 {
+                    let holds = |x: usize, y: usize| (i..i + 8).contains(&x) && (j..j + 8).contains(&y);
+                    assert!(holds(14, 1) || holds(15, 1), "{frame:?}");
+                }
+                corners[place / 4].insert((i, j));
+            }
+        }
+        // Along `i` from 7 on, along `j` 0 or 1; anywhere: all 9 x 5.
+        assert_eq!(corners[0], [(7, 0), (7, 1), (8, 0), (8, 1)].into());
+        assert_eq!(corners[1].len(), 45);
+    }
+
+    #[test]
+    fn a_window_is_filled_with_what_lies_there_and_turned_in_itself() {
+        let cases = [wide()];
+        let window = Window { corner: [8, 0], size: [8, 8] };
+        let mut seen = BTreeSet::new();
+        for symmetry in 0..8 {
+            let frame = Frame { window, ..frame(symmetry) };
+            let (mut stack, mut truth) = (vec![0.0; 64 * 3], vec![0.0; 64]);
+            fill(&[frame], &cases, RULE, &mut stack, &mut truth);
+            let places: Vec<u8> = stack.chunks(3).map(|voxel| (voxel[1] * FULL).round() as u8).collect();
+            let all: BTreeSet<u8> = places.iter().copied().collect();
+            assert_eq!(all, (0..8).flat_map(|j| (8..16).map(move |i| i + 16 * j)).collect());
+            for (place, truth) in places.iter().zip(&truth) {
+                assert_eq!(f32::from(u8::from([30, 31].contains(place))), *truth);
+            }
+            seen.insert(places);
+        }
+        assert_eq!(seen.len(), 8);
     }
 
     #[test]

@@ -54,7 +54,8 @@ fn card(options: &Options, members: &[Member], best: Option<&Row>) -> Result<Car
         count(Split::Development),
         subjects.len()
     );
-    if members.iter().any(|member| member.synthetic) {
+    let said = card.warning.to_lowercase().contains("phantom");
+    if said || members.iter().any(|member| member.synthetic) {
         card.trained_on = format!("synthetic phantoms: {}", card.trained_on);
         if card.warning.is_empty() {
             PHANTOMS.clone_into(&mut card.warning);

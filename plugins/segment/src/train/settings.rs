@@ -3,9 +3,13 @@
 use crate::card::{Card, Channel, Edge, Equalisation};
 use crate::file::Stored;
 use crate::model::quoted;
+use crate::network::STRIDE;
 use sdk::{FileSetting, JsonSchema};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Most voxels along the side of a part of a slice: more than any slice has.
+const LARGEST_CROP: usize = 4096;
 
 /// How the threshold is chosen on the development cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +68,10 @@ pub struct Options {
     /// Slices that are normalised together and held in memory at once by a thread; divides `batch`.
     #[schemars(range(min = 1, max = 512))]
     pub micro_batch: usize,
+    /// Side in voxels of the part of a slice that is learned from, a multiple of 4; 0 for whole slices. The half of a step that
+    /// has lesions sees parts that hold one.
+    #[schemars(range(min = 0, max = 4096))]
+    pub crop: usize,
     /// Step size of Adam.
     #[schemars(range(min = 1e-8, max = 1.0))]
     pub learning_rate: f64,
@@ -116,6 +124,7 @@ impl Default for Options {
             steps_per_epoch: 0,
             batch: 32,
             micro_batch: 4,
+            crop: 0,
             learning_rate: 1e-3,
             l2: 1e-5,
             positive_weight: 10.0,
@@ -192,6 +201,20 @@ pub enum TrainError {
         /// Those of the first case.
         expected: [usize; 2],
     },
+    /// Slices that are smaller than the part of them that is wanted.
+    #[error(
+        "`crop` is {crop}, but case {case} has slices of {} x {} voxels\n\
+         hint: set `crop` to at most the smaller side, or to 0 for whole slices",
+        found[0], found[1]
+    )]
+    Crop {
+        /// The setting.
+        crop: usize,
+        /// The case.
+        case: String,
+        /// Its width and height.
+        found: [usize; 2],
+    },
     /// Intensities that are no shares.
     #[error(
         "case {case} has {outside} voxels of `{channel}` outside 0..=1, or not finite\n\
@@ -246,6 +269,9 @@ impl Options {
         if self.micro_batch == 0 || !self.batch.is_multiple_of(self.micro_batch) {
             return bad("micro_batch", self.micro_batch.to_string(), "a divisor of `batch`");
         }
+        if !self.crop.is_multiple_of(STRIDE) || self.crop > LARGEST_CROP {
+            return bad("crop", self.crop.to_string(), "a multiple of 4 up to 4096, or 0 for whole slices");
+        }
         if self.epochs == 0 || self.patience == 0 {
             return bad(
                 "epochs",
@@ -287,6 +313,11 @@ impl Options {
         if found == expected { Ok(()) } else { Err(TrainError::Start { found, expected }) }
     }
 
+    /// Voxels along `i` and `j` of what is read of a slice of a case.
+    pub(super) const fn window(&self, shape: [usize; 3]) -> [usize; 2] {
+        if self.crop == 0 { [shape[0], shape[1]] } else { [self.crop; 2] }
+    }
+
     /// The card, but for what only the training can tell.
     pub(super) fn card(&self) -> Card {
         let optional = self.dropout > 0.0;
@@ -317,7 +348,8 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_be_used_are_named() {
-        let wrong: [(Options, &str); 6] = [
+        let wrong: [(Options, &str); 7] = [
+            (Options { crop: 30, ..Options::default() }, "`crop` is 30, where a multiple of 4"),
             (
                 Options { micro_batch: 5, ..Options::default() },
                 "`micro_batch` is 5, where a divisor of `batch`",
