@@ -300,6 +300,15 @@ impl Class {
             Self::Rejected => "rejected",
         }
     }
+
+    /// From the word of the table; whatever is neither accepted nor below the size limit was rejected.
+    pub fn of_name(name: &str) -> Self {
+        match name {
+            "accepted" => Self::Accepted,
+            "below_size" => Self::BelowSize,
+            _ => Self::Rejected,
+        }
+    }
 }
 
 /// What became of a candidate: class, the rule that decided, what was held against which limit, and why in words.

@@ -1,16 +1,17 @@
 //! Lesions: filters candidates out of a score map, measures what remains, and follows it over time.
 //!
-//! The methods are in [`filter`], [`fit`], [`measure`] and [`matching`]; this file is only the plugin's face towards the engine.
+//! The methods are in [`filter`], [`review`], [`fit`], [`measure`] and [`matching`]; this file is only the plugin's face towards the engine.
 
 pub mod filter;
 pub mod fit;
 pub mod matching;
 pub mod measure;
+pub mod review;
 
 use filter::learned::LearnedRule;
 use sdk::{
-    Cases, Context, Document, Facts, GroupOperator, Inputs, Interface, Operator, OperatorError, OperatorInfo,
-    Outputs, Place, Port, Value, Wiring,
+    Cases, Context, Document, Facts, GroupOperator, Inputs, Interface, NoSettings, Operator, OperatorError,
+    OperatorInfo, Outputs, Place, Port, Value, Wiring,
 };
 
 /// Operator `filter_lesions`.
@@ -96,6 +97,60 @@ impl Operator for FilterLesions {
             .with("below_size", with_facts(found.below_size.into()))
             .with("rejected", with_facts(found.rejected.into()))
             .with("candidates", with_facts(found.table.into())))
+    }
+}
+
+/// Operator `apply_review`.
+#[derive(Debug)]
+pub struct ApplyReview;
+
+impl Operator for ApplyReview {
+    const INFO: OperatorInfo = OperatorInfo {
+        name: "apply_review",
+        summary: "Put what readers decided about candidates in the place of what the filter said.",
+        inputs: &[
+            Port::labels("labels").on("g").about("accepted lesions of the filter"),
+            Port::labels("below_size").on("g").optional().about("its candidates below the size limit"),
+            Port::labels("rejected").on("g").optional().about("its rejected candidates"),
+            Port::table("candidates").about("its list of candidates"),
+            Port::text("reviews").about("what readers decided, as `neuroloom review` gives it"),
+        ],
+        outputs: &[
+            Port::labels("labels").on("g").about("lesions after review; numbers stay"),
+            Port::labels("below_size")
+                .on("g")
+                .about("candidates below the size limit that nobody decided on"),
+            Port::labels("rejected").on("g").about("rejected by a reader, or by the filter"),
+            Port::table("candidates")
+                .about("every candidate with class before and after, who decided and when"),
+            Port::document("review").about("the reviews, and what of them holds"),
+        ],
+        ..OperatorInfo::CASE
+    };
+    type Settings = NoSettings;
+
+    fn open(_: NoSettings, _: &Place) -> Result<Self, OperatorError> {
+        Ok(Self)
+    }
+
+    fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
+        let reviews = review::read(&inputs.text("reviews")?)?;
+        let (labels, candidates) = (inputs.labels("labels")?, inputs.table("candidates")?);
+        let (below_size, rejected) =
+            (inputs.optional_labels("below_size")?, inputs.optional_labels("rejected")?);
+        let found =
+            review::Found { labels: &labels, below_size: below_size.as_ref(), rejected: rejected.as_ref() };
+        let reviewed = review::apply(found, &candidates, &reviews, ctx)?;
+        let mut facts = inputs.facts("labels");
+        facts.set("reviews", reviewed.short);
+        let record = Document::new("application/json", serde_json::to_vec_pretty(&reviewed.record)?);
+        let with_facts = |value: Value| value.facts(&facts);
+        Ok(Outputs::new()
+            .with("labels", with_facts(reviewed.labels.into()))
+            .with("below_size", with_facts(reviewed.below_size.into()))
+            .with("rejected", with_facts(reviewed.rejected.into()))
+            .with("candidates", with_facts(reviewed.table.into()))
+            .with("review", with_facts(record.into())))
     }
 }
 
@@ -247,4 +302,4 @@ impl GroupOperator for FitFilter {
     }
 }
 
-sdk::export_plugin![FilterLesions, MeasureLesions; groups: MatchLesions, FitFilter];
+sdk::export_plugin![FilterLesions, ApplyReview, MeasureLesions; groups: MatchLesions, FitFilter];
