@@ -34,6 +34,8 @@ pub struct Browser {
     pub complaints: Vec<String>,
     /// Addresses that the page asked for beside itself and what it holds.
     pub requests: Vec<String>,
+    /// Files that it has saved and nobody has asked for yet.
+    saved: usize,
 }
 
 impl Drop for Browser {
@@ -67,7 +69,7 @@ impl Browser {
         let to = OpenOptions::new().write(true).open(&pipes[0]).expect("the browser reads");
         let from = BufReader::new(File::open(&pipes[1]).expect("the browser writes"));
         let (complaints, requests) = (Vec::new(), Vec::new());
-        let mut browser = Self { child, to, from, sent: 0, session: None, complaints, requests };
+        let mut browser = Self { child, to, from, sent: 0, session: None, complaints, requests, saved: 0 };
         let target = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
         let attached =
             browser.call("Target.attachToTarget", &json!({"targetId": target["targetId"], "flatten": true}));
@@ -120,6 +122,7 @@ impl Browser {
                     self.requests.push(url.to_owned());
                 }
             }
+            Some("Page.downloadProgress") if params["state"] == "completed" => self.saved += 1,
             _ => {}
         }
         message
@@ -133,6 +136,32 @@ impl Browser {
         self.call("Page.navigate", &json!({"url": format!("file://{}", page.display())}));
         while self.next()["method"] != "Page.loadEventFired" {}
         self.value("typeof Viewer === 'object' && Viewer ? Viewer.ready.then(() => true) : false");
+        self.settle();
+    }
+
+    /// Does what makes the page save a file, and waits until it lies in `folder`.
+    ///
+    /// # Panics
+    /// When the browser is gone.
+    pub fn save(&mut self, folder: &Path, expression: &str) {
+        let params = json!({"behavior": "allow", "downloadPath": folder.display().to_string()});
+        self.call("Page.setDownloadBehavior", &params);
+        self.value(expression);
+        while self.saved == 0 {
+            self.next();
+        }
+        self.saved -= 1;
+    }
+
+    /// Gives a file to an input of the page, as its reader would by the dialog.
+    ///
+    /// # Panics
+    /// When there is no such input.
+    pub fn choose_file(&mut self, id: &str, file: &Path) {
+        let expression = format!("document.getElementById('{id}')");
+        let found = self.call("Runtime.evaluate", &json!({"expression": expression}));
+        let params = json!({"files": [file.display().to_string()], "objectId": found["result"]["objectId"]});
+        self.call("DOM.setFileInputFiles", &params);
         self.settle();
     }
 

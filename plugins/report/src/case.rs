@@ -1,6 +1,7 @@
 //! What the page is made of: all inputs of a case, as far as they are there.
 
 use crate::documents::{Outcome, Plan, Provenance};
+use crate::form::Record;
 use sdk::serde::de::DeserializeOwned;
 use sdk::{Facts, Image, Inputs, Labels, Mask, OperatorError, Probability, Table};
 
@@ -31,6 +32,8 @@ pub struct Case {
     pub table: Option<Table>,
     /// All candidates of the filter.
     pub candidates: Option<Table>,
+    /// What readers decided, where the candidates are those after review.
+    pub review: Option<Record>,
     /// Quality of registration by image.
     pub quality: Vec<(String, Table)>,
     /// How the case went.
@@ -70,6 +73,7 @@ impl Case {
         };
         case.outcome = case.document(inputs, "outcome")?;
         case.plan = case.document(inputs, "plan")?;
+        case.review = case.document::<Record>(inputs, "review")?.map(Record::counted);
         case.provenance = case.document(inputs, "provenance")?;
         for (port, member, value) in inputs.iter().filter(|(_, _, value)| !value.facts.is_empty()) {
             let name = if member.is_empty() { port.to_owned() } else { format!("{port}.{member}") };

@@ -40,11 +40,12 @@ pub struct Pictures {
 }
 
 /// The templates; names end in `.html`, so that everything put into them is escaped.
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
     ("summary.html", include_str!("templates/summary.html")),
     ("lesions.html", include_str!("templates/lesions.html")),
+    ("review.html", include_str!("templates/review.html")),
     ("pictures.html", include_str!("templates/pictures.html")),
     ("viewer.html", include_str!("templates/viewer.html")),
     ("quality.html", include_str!("templates/quality.html")),
@@ -53,13 +54,14 @@ const TEMPLATES: [(&str, &str); 9] = [
 ];
 
 /// The page's scripts, in the order in which they build on each other.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     include_str!("templates/page.js"),
     include_str!("templates/volumes.js"),
     include_str!("templates/painting.js"),
     include_str!("templates/viewer.js"),
     include_str!("templates/thumbnails.js"),
     include_str!("templates/registration.js"),
+    include_str!("templates/review.js"),
 ];
 
 /// Stops of the colour bar; every third has a number.
@@ -107,9 +109,11 @@ fn marked(text: &str) -> Markup {
 
 /// The page.
 ///
+/// * `review`: of [`crate::form::head`], where a reader can decide.
+///
 /// # Errors
 /// [`HtmlError`] if a template is at fault.
-pub fn page(report: &Report, pictures: &Pictures) -> Result<String, HtmlError> {
+pub fn page(report: &Report, pictures: &Pictures, review: Option<&str>) -> Result<String, HtmlError> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.add_filter("marked", marked);
@@ -125,7 +129,12 @@ pub fn page(report: &Report, pictures: &Pictures) -> Result<String, HtmlError> {
         bar => Serde(&bar),
         listed => Serde(&listed),
         graph => Serde(&graph),
-        css => concat!(include_str!("templates/page.css"), include_str!("templates/viewer.css")),
+        review => review,
+        css => concat!(
+            include_str!("templates/page.css"),
+            include_str!("templates/viewer.css"),
+            include_str!("templates/review.css")
+        ),
         js => SCRIPTS.concat(),
     };
     Ok(environment.get_template("page.html")?.render(shown)?)

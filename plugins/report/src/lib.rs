@@ -7,6 +7,7 @@ pub mod case;
 pub mod display;
 pub mod documents;
 pub mod figures;
+pub mod form;
 pub mod glyphs;
 pub mod graph;
 pub mod histogram;
@@ -60,6 +61,7 @@ impl Operator for CaseReport {
             Port::labels("rejected").optional().about("candidates that another rule rejected"),
             Port::table("table").optional().about("measures of the accepted lesions"),
             Port::table("candidates").optional().about("all candidates of the filter, with verdicts"),
+            Port::document("review").optional().about("what readers decided, of `apply_review`"),
             Port::mask("mask").optional().about("brain mask: nothing beyond it is shown"),
             Port::table("quality").many().optional().about("quality of registration by image"),
             Port::labels("truth").optional().about("true lesions, to compare"),
@@ -71,6 +73,7 @@ impl Operator for CaseReport {
             Port::document("html").about("the page, one self-contained file"),
             Port::document("json").about("the same content for programs"),
             Port::table("table").about("all candidates with verdict and measures"),
+            Port::document("form").about("the candidates, by whose digest a review names what was reviewed"),
         ],
         ..OperatorInfo::CASE
     };
@@ -106,11 +109,13 @@ impl Operator for CaseReport {
             }
         };
         ctx.check_cancelled()?;
-        let json = serde_json::to_vec_pretty(&report)?;
+        let (json, form) = (serde_json::to_vec_pretty(&report)?, form::form(&case));
+        let head = form::head(&case, &form);
         Ok(Outputs::new()
-            .with("html", Document::new("text/html", html::page(&report, &pictures)?))
+            .with("html", Document::new("text/html", html::page(&report, &pictures, head.as_deref())?))
             .with("json", Document::new("application/json", json))
-            .with("table", rows::joined(case.table.as_ref(), case.candidates.as_ref())))
+            .with("table", rows::joined(case.table.as_ref(), case.candidates.as_ref()))
+            .with("form", Document::new("application/json", form)))
     }
 }
 

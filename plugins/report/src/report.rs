@@ -2,6 +2,7 @@
 
 use crate::case::Case;
 use crate::documents::{InputFile, Named, PlannedInput, PlannedOutput, UsedOperator};
+use crate::form::Record;
 use crate::model::{self, Banner, Level, Model, entries, plain};
 use crate::options::Options;
 use crate::shape::Shape;
@@ -37,6 +38,8 @@ pub struct Report {
     pub display_threshold: f64,
     /// The figures at the top.
     pub summary: Summary,
+    /// What readers decided, where this is the result after review.
+    pub review: Option<Record>,
     /// What a reader should bear in mind.
     pub warnings: Vec<String>,
     /// Measures of the accepted lesions.
@@ -125,6 +128,7 @@ impl Report {
             threshold: case.result_fact("threshold").and_then(serde_json::Value::as_f64),
             display_threshold: options.display_threshold,
             summary: Summary::of(case, accepted, below_size),
+            review: case.review.clone(),
             warnings: warnings(case, &plan.inputs, &stages),
             lesions: case.table.as_ref().map(Shown::of),
             candidates: case.candidates.as_ref().map(Shown::of),
