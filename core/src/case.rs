@@ -24,6 +24,7 @@ pub(crate) use cohort::in_time_order;
 pub use cohort::{Cohort, CohortCase, CohortKind, Filters, Given, NearMiss, Problem};
 pub use error::CohortError;
 pub use slices::{Orientation, Slices};
+pub(crate) use tsv::Tsv;
 
 use std::path::{Path, PathBuf};
 

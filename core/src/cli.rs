@@ -17,6 +17,7 @@ mod plugins;
 mod progress;
 mod provenance;
 mod replay;
+mod review;
 mod run;
 mod schedule;
 mod schema;
@@ -113,6 +114,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Make a published result again from its record, and compare it voxel by voxel
     Replay(replay::ReplayArgs),
+    /// Make labels, measures and page of a case again from what a reader decided on its page
+    Review(review::ReviewArgs),
     /// Write a paragraph for a paper: what was done, to how many cases, by which versions
     Methods(provenance::MethodsArgs),
     /// Make a research object crate of an output folder
@@ -185,6 +188,7 @@ pub fn main() -> ExitCode {
         Command::Why(args) => why::why(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Replay(args) => replay::replay(&cli.common, &args),
+        Command::Review(args) => review::review(&cli.common, &args),
         Command::Methods(args) => provenance::methods(&args),
         Command::Provenance(args) => provenance::provenance(&args),
         Command::Schedule(args) => schedule::schedule(&cli.common, &args),

@@ -21,6 +21,7 @@ pub mod record;
 pub mod registry;
 pub mod render;
 pub mod replay;
+pub mod review;
 pub mod runner;
 pub mod schedule;
 pub mod schema;

@@ -67,7 +67,8 @@ pub fn workflow(catalogue: Option<&dyn Catalogue>) -> Json {
                 "description": "What is done after all cases, over all of them.",
                 "additionalProperties": false,
                 "properties": { "stages": named("cohort_stage"), "outputs": named("cohort_output") }
-            }
+            },
+            "review": review(&named)
         },
         "definitions": definitions
     })
@@ -76,6 +77,24 @@ pub fn workflow(catalogue: Option<&dyn Catalogue>) -> Json {
 /// The schema of an operator's settings, as its plugin gives it.
 pub fn operator(catalogue: &dyn Catalogue, operator: &OperatorRef) -> Option<Json> {
     catalogue.find(&operator.to_string()).ok().map(|found| found.description.settings.clone())
+}
+
+fn review(named: &dyn Fn(&str) -> Json) -> Json {
+    let stages = json!({ "type": "object", "description": "New stages, and changes to stages of the workflow: a wire, a setting." });
+    json!({
+        "type": "object",
+        "description": "What `neuroloom review` does with a reader's answer: changes to this workflow, and outputs of their own.",
+        "additionalProperties": false,
+        "required": ["form", "inputs", "outputs"],
+        "properties": {
+            "form": { "type": "string", "description": "The output that lists what can be decided on; its digest names what was reviewed." },
+            "truth": { "type": "string", "description": "The output of the review that a training table names as truth." },
+            "inputs": named("input"),
+            "values": { "type": "object" },
+            "stages": stages,
+            "outputs": named("output")
+        }
+    })
 }
 
 fn removal(what: &str) -> Json {
@@ -258,7 +277,8 @@ mod tests {
     use super::*;
     use crate::catalogue::fake::Fake;
     use crate::workflow::{
-        COHORT_KEYS, COHORT_OUTPUT_KEYS, COHORT_STAGE_KEYS, INPUT_KEYS, SECTIONS, STAGE_KEYS, tree,
+        COHORT_KEYS, COHORT_OUTPUT_KEYS, COHORT_STAGE_KEYS, INPUT_KEYS, REVIEW_KEYS, SECTIONS, STAGE_KEYS,
+        tree,
     };
 
     fn paper() -> Json {
@@ -288,6 +308,7 @@ mod tests {
         assert_eq!(keys(&schema, "/definitions/stage/properties"), sorted(&STAGE_KEYS));
         assert_eq!(keys(&schema, "/definitions/input/properties"), sorted(&INPUT_KEYS));
         assert_eq!(keys(&schema, "/properties/cohort/properties"), sorted(&COHORT_KEYS));
+        assert_eq!(keys(&schema, "/properties/review/properties"), sorted(&REVIEW_KEYS));
         assert_eq!(keys(&schema, "/definitions/cohort_stage/properties"), sorted(&COHORT_STAGE_KEYS));
         assert_eq!(keys(&schema, "/definitions/cohort_output/properties"), sorted(&COHORT_OUTPUT_KEYS));
     }

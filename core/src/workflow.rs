@@ -17,6 +17,7 @@
 mod merge;
 mod parse;
 mod read;
+mod review;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
@@ -28,6 +29,10 @@ use crate::plan::{DatasetKind, Graph, InputSpec, Means};
 use std::path::Path;
 use std::sync::Arc;
 use tree::Tree;
+
+#[cfg(test)]
+pub(crate) use review::REVIEW_KEYS;
+pub use review::ReviewPart;
 
 #[cfg(test)]
 pub(crate) use parse::{
@@ -49,7 +54,33 @@ pub struct Overrides {
 /// # Errors
 /// All faults of the workflow: of its text, names, wires, kinds, grids, frames and settings, in every pattern of presence.
 pub fn load(path: &Path, overrides: &Overrides, catalogue: &dyn Catalogue) -> Result<Graph, Faults> {
-    let read = read::read(path, overrides, catalogue)?;
+    let read = read::read(path, overrides, catalogue, Ok)?;
+    finish(read, catalogue)
+}
+
+/// Reads and checks what the workflow at `path` does with a reader's answer: itself, changed by its section `[review]`.
+///
+/// # Errors
+/// As [`load`]; a workflow without that section.
+pub fn load_review(
+    path: &Path,
+    overrides: &Overrides,
+    catalogue: &dyn Catalogue,
+) -> Result<(Graph, ReviewPart), Faults> {
+    let mut part = ReviewPart::default();
+    let read =
+        read::read(path, overrides, catalogue, |table| review::laid_over(table, &mut part, catalogue))?;
+    let graph = finish(read, catalogue)?;
+    review::check(&graph, &part).map_err(|fault| Faults::new(Arc::default(), vec![fault]))?;
+    Ok((graph, part))
+}
+
+/// Whether the workflow at `path`, or one that it extends, has a section `[review]`.
+pub fn has_review(path: &Path, overrides: &Overrides, catalogue: &dyn Catalogue) -> bool {
+    read::read(path, overrides, catalogue, Ok).is_ok_and(|read| read.table.get("review").is_some())
+}
+
+fn finish(read: read::Read, catalogue: &dyn Catalogue) -> Result<Graph, Faults> {
     let (workflow, mut faults) = parse::workflow(&read.table);
     let sources = Arc::new(read.sources);
     let outcome = graph::build(&workflow, &sources, catalogue, &mut faults);

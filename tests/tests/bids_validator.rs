@@ -1,7 +1,7 @@
 //! What is written is valid BIDS, by the validator that the BIDS maintainers publish.
 
 use neuroloom_tests::scene::{ALL, main_workflow, patient, scratch};
-use neuroloom_tests::{finish, root, skipped};
+use neuroloom_tests::{finish, neuroloom, root, skipped};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,6 +53,27 @@ fn raw_data_and_derivatives_are_valid_bids() {
     assert_eq!(errors(&mut command, &out), Vec::<String>::new());
     let mut command = validator().expect("found above");
     assert_eq!(errors(&mut command, &patient().join("derivatives/truth")), Vec::<String>::new());
+}
+
+#[test]
+fn a_reviewed_data_set_is_valid_bids_and_leaves_the_one_around_it_valid() {
+    let Some(mut command) = validator() else { return };
+    let out = scratch().join("reviewed");
+    let run = finish(&mut main_workflow(&ALL, &out));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let page = std::fs::read_to_string(out.join("sub-demo/sub-demo_report.html")).expect("the page is there");
+    let digest = page.split("\"reviewed\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let review = serde_json::json!({
+        "format": "neuroloom-review", "version": 1, "case": "sub-demo", "reviewed": digest, "reader": "AB",
+        "signed": "2026-05-01T08:00:00Z", "decisions": [],
+    });
+    let file = scratch().join("review.json");
+    std::fs::write(&file, review.to_string()).expect("the scratch folder is writable");
+    let run = finish(neuroloom().arg("review").arg(&out).arg(&file).arg("--no-cache"));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(errors(&mut command, &out.join("derivatives/reviewed")), Vec::<String>::new());
+    let mut command = validator().expect("found above");
+    assert_eq!(errors(&mut command, &out), Vec::<String>::new());
 }
 
 /// A validator that finds no fault anywhere would prove nothing.

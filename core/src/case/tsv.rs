@@ -8,13 +8,13 @@ pub(super) const NOT_AVAILABLE: &str = "n/a";
 
 /// A table with a head; no row is longer or shorter than the head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tsv {
+pub(crate) struct Tsv {
     /// The file.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Names of columns; no two are the same.
-    pub(super) head: Vec<String>,
+    pub(crate) head: Vec<String>,
     /// Each with its line, counted from 1.
-    pub(super) rows: Vec<(usize, Vec<String>)>,
+    pub(crate) rows: Vec<(usize, Vec<String>)>,
 }
 
 impl Tsv {
@@ -22,7 +22,7 @@ impl Tsv {
     ///
     /// # Errors
     /// [`CohortError`] if it cannot be read, has no head or two columns of one name, or a row of another length.
-    pub(super) fn read(path: &Path) -> Result<Self, CohortError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, CohortError> {
         let text = std::fs::read_to_string(path).map_err(|source| CohortError::unreadable(path, source))?;
         let wrong = |message: String, hint: &str| CohortError::table(path, message, hint);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -62,7 +62,7 @@ impl Tsv {
     }
 
     /// The index of a column.
-    pub(super) fn column(&self, name: &str) -> Option<usize> {
+    pub(crate) fn column(&self, name: &str) -> Option<usize> {
         self.head.iter().position(|column| column == name)
     }
 }

@@ -1,7 +1,10 @@
 //! `neuroloom check`.
 
 use super::{Common, Exit, Failure, Format, WorkflowArgs, colour, load_or_faults, open_site, print, say};
+use crate::fault::Faults;
 use crate::graph::cost::{CostTable, cost_row, cost_table};
+use crate::registry::Registry;
+use crate::workflow::{self, Overrides};
 use clap::Args;
 use serde_json::json;
 
@@ -39,6 +42,16 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> 
             return Err(Failure::new(format!("--without {name}: no such input\nhint: {hint}")));
         }
     }
+    if let Some(faults) = review_faults(args, &registry) {
+        match args.format {
+            Format::Json => print(&format!("{:#}", json!({ "faults": faults.records() }))),
+            Format::Text => {
+                let (text, path) = (faults.render(colour()), args.workflow.workflow.display());
+                say(&format!("{text}\nerror: a fault in what {path} does with reviews"));
+            }
+        }
+        return Ok(Exit::Nothing);
+    }
     let table = if args.without.is_empty() {
         cost_table(&graph, &registry)
     } else {
@@ -52,4 +65,13 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> 
     let asked_for_impossible =
         !args.without.is_empty() && table.rows.iter().any(|row| !row.impossible.is_empty());
     Ok(if asked_for_impossible { Exit::Nothing } else { Exit::Fine })
+}
+
+/// What is wrong with the section `[review]`, if there is one.
+fn review_faults(args: &CheckArgs, registry: &Registry) -> Option<Faults> {
+    let overrides =
+        Overrides { operators: args.workflow.operators.clone(), settings: args.workflow.set.clone() };
+    let path = &args.workflow.workflow;
+    workflow::has_review(path, &overrides, registry)
+        .then(|| workflow::load_review(path, &overrides, registry).err())?
 }

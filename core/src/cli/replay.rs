@@ -3,11 +3,12 @@
 use super::progress::Reporter;
 use super::stop::Stop;
 use super::{Common, Exit, Failure, Format, WorkflowArgs, load, open_site, print, say, table};
-use crate::batch::Stopped;
+use crate::batch::{Stopped, Submission};
 use crate::compare::{self, Verdict};
 use crate::plan::Graph;
 use crate::registry::Registry;
 use crate::replay::{self, Outcome, Recorded, ReplayError};
+use crate::review::COMMAND as REVIEW;
 use crate::runner::{Keeping, RunOptions};
 use crate::site::Site;
 use crate::store::{Memo, NodeKeys};
@@ -72,24 +73,40 @@ pub(super) fn replay(common: &Common, args: &ReplayArgs) -> Result<Exit, Failure
     Ok(if outcome.verdict == Verdict::Differs { Exit::SomeFailed } else { Exit::Fine })
 }
 
-/// The workflow with the overrides it was run with; files in those are relative to the folder they were given in.
+/// The workflow with the overrides it was run with; a reviewed result with what the workflow does with reviews.
 fn load_as_recorded(recorded: &Recorded, registry: &Registry) -> Result<Graph, Failure> {
+    if recorded.submission.command == REVIEW {
+        return Ok(super::review::load(recorded, registry)?.0);
+    }
+    let workflow = workflow_of(recorded);
+    in_its_folder(&recorded.submission, || load(&workflow, registry))
+}
+
+/// The workflow that a result was made with, as on the command line.
+pub(super) fn workflow_of(recorded: &Recorded) -> WorkflowArgs {
     let submission = &recorded.submission;
-    let workflow = WorkflowArgs {
+    WorkflowArgs {
         workflow: submission.workflow.clone(),
         operators: submission.operators.clone(),
         set: submission.settings.clone(),
-    };
+    }
+}
+
+/// Does something in the folder where a run was asked for: files in overrides are relative to that.
+pub(super) fn in_its_folder<T>(
+    submission: &Submission,
+    load: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let here = std::env::current_dir()?;
-    if !workflow.set.is_empty() && std::env::set_current_dir(&submission.folder).is_err() {
+    if !submission.settings.is_empty() && std::env::set_current_dir(&submission.folder).is_err() {
         return Err(Failure::new(format!(
             "{} is gone, and files that `--set` named are relative to it\nhint: bring the folder back",
             submission.folder.display()
         )));
     }
-    let graph = load(&workflow, registry);
+    let loaded = load();
     std::env::set_current_dir(here)?;
-    graph
+    loaded
 }
 
 fn refuse_changes(args: &ReplayArgs, recorded: &Recorded, changed: &[String]) -> Result<(), Failure> {

@@ -59,7 +59,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     })?;
     session.said().iter().for_each(|line| say(line));
     let plan = Arc::new(plan);
-    claim(args, &session, &label, &inputs, &plan)?;
+    claim((&args.out, "asked for"), &session, &label, &inputs, &plan)?;
     let stop = Stop::install()?;
     let reporter = Reporter::new(common.log_format);
     let mut options = args.means.options(&site, &stop, keeping);
@@ -75,9 +75,9 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     Ok(exit.into_inner().unwrap_or_else(|| stopped(&stop)))
 }
 
-/// Takes the case, unless another process is at it.
-fn claim(
-    args: &RunArgs,
+/// Takes the case, unless another process is at it; `why` it runs goes to the record.
+pub(super) fn claim(
+    (out, why): (&Path, &str),
     session: &Session,
     label: &CaseLabel,
     inputs: &BTreeMap<String, CaseInput>,
@@ -88,26 +88,26 @@ fn claim(
         label: label.clone(),
         inputs: inputs.clone(),
         plan: Arc::clone(plan),
-        why: "asked for".to_owned(),
+        why: why.to_owned(),
         fingerprint: None,
     };
     let running = attempts.state(&Liveness::now(session.state())) == State::Running;
     if !running && session.claim(&attempts, task)? != Claimed::Taken {
         return Ok(());
     }
-    let out = args.out.display();
+    let out = out.display();
     Err(Failure::new(format!(
         "another process works on case `{label}` in {out}\nhint: `neuroloom status {out}` shows it"
     )))
 }
 
 /// How a run ends that was stopped.
-fn stopped(stop: &Stop) -> Exit {
+pub(super) fn stopped(stop: &Stop) -> Exit {
     if stop.stopped() == Some(Stopped::Terminated) { Exit::Interrupted } else { Exit::CtrlC }
 }
 
 /// Decides the last lines and the exit code.
-fn conclude(result: &CaseResult, finished: &Finished, stop: &Stop) -> Exit {
+pub(super) fn conclude(result: &CaseResult, finished: &Finished, stop: &Stop) -> Exit {
     for record in result.records.iter().filter(|record| record.state == StageState::Failed) {
         let reason = record.reason.as_deref().unwrap_or("no reason given");
         let place = record.location.as_ref().map(|at| format!(" (at {at})")).unwrap_or_default();

@@ -191,6 +191,9 @@ fn sidecar(case: &Publication<'_>, item: &Item<'_>, grid: &Grid) -> Json {
         if let Some(model) = value.facts.get("model") {
             content.insert("Model".to_owned(), model.clone());
         }
+        if let Some(reviews) = value.facts.get("reviews") {
+            content.insert("Reviews".to_owned(), reviews.clone());
+        }
         let warnings = value.facts.warnings();
         if !warnings.is_empty() {
             content.insert("Warnings".to_owned(), json!(warnings));

@@ -7,7 +7,7 @@
 use super::tree::{Branch, Entry, Table, Tree};
 use crate::catalogue::Catalogue;
 
-/// Lays `over` onto `base`. `[cohort]` holds stages and outputs as the whole does.
+/// Lays `over` onto `base`. `[cohort]` and `[review]` hold stages and outputs as the whole does.
 pub(crate) fn workflows(mut base: Table, over: Table, catalogue: &dyn Catalogue) -> Table {
     for entry in over.entries {
         let section = entry.key.clone();
@@ -18,7 +18,7 @@ pub(crate) fn workflows(mut base: Table, over: Table, catalogue: &dyn Catalogue)
                     merge_item(old, item, &section, catalogue);
                 }
             }
-            ("cohort", Some(Branch::Table(old)), Branch::Table(new)) => {
+            ("cohort" | "review", Some(Branch::Table(old)), Branch::Table(new)) => {
                 *old = workflows(std::mem::take(old), new, catalogue);
             }
             (_, _, value) => base.put(Entry { value: Tree { value, ..entry.value }, ..entry }),

@@ -13,8 +13,8 @@ use std::time::Duration;
 pub(crate) use cohort::{COHORT_KEYS, COHORT_OUTPUT_KEYS, COHORT_STAGE_KEYS};
 
 /// Keys of a workflow.
-pub(crate) const SECTIONS: [&str; 9] =
-    ["name", "version", "dataset", "extends", "inputs", "stages", "values", "outputs", "cohort"];
+pub(crate) const SECTIONS: [&str; 10] =
+    ["name", "version", "dataset", "extends", "inputs", "stages", "values", "outputs", "cohort", "review"];
 /// Keys of a stage.
 pub(crate) const STAGE_KEYS: [&str; 16] = [
     "operator",
@@ -80,6 +80,9 @@ pub(super) fn workflow(table: &Table) -> (Workflow, Vec<Fault>) {
                 }
             }
             "cohort" => parser.cohort(entry, &mut workflow),
+            // A workflow of its own, which is read where a review is asked for.
+            "review" if entry.value.as_table().is_some() => {}
+            "review" => parser.wrong(entry, "a table"),
             _ => parser.unknown(entry, "a workflow", &SECTIONS),
         }
     }

@@ -13,11 +13,23 @@ pub(super) struct Read {
     pub(super) table: Table,
 }
 
-/// Reads `path` and what it extends, and lays `overrides` on top.
-pub(super) fn read(path: &Path, overrides: &Overrides, catalogue: &dyn Catalogue) -> Result<Read, Faults> {
+/// Reads `path` and what it extends, and lays `overrides` on top. `take` takes what is asked for out of the whole.
+pub(super) fn read(
+    path: &Path,
+    overrides: &Overrides,
+    catalogue: &dyn Catalogue,
+    take: impl FnOnce(Table) -> Result<Table, Fault>,
+) -> Result<Read, Faults> {
     let mut reader = Reader { sources: Sources::default(), faults: Vec::new(), open: Vec::new(), catalogue };
     let table = reader.file(path, None);
     let table = table.map(|table| reader.overrides(table, overrides));
+    let table = table.filter(|_| reader.faults.is_empty()).and_then(|table| match take(table) {
+        Ok(table) => Some(table),
+        Err(fault) => {
+            reader.faults.push(fault);
+            None
+        }
+    });
     match table {
         Some(table) if reader.faults.is_empty() => Ok(Read { sources: reader.sources, table }),
         _ => Err(Faults::new(Arc::new(reader.sources), reader.faults)),
