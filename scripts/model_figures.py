@@ -27,6 +27,8 @@ FILES = {
     "t1_post": "acq-CUBE_ce-gad_T1w",
     "flair": "FLAIR",
 }
+# Optional inputs of `evaluate.toml` that no case has.
+UNUSED = ["prob_other", "truth_other", "card", "options"]
 # `evaluate.toml` on what the filter accepted: scores elsewhere count as 0.
 FILTERED = """
 [inputs]
@@ -91,8 +93,8 @@ def evaluate(out, results, pattern, cases, threshold, more):
             "prob": f"{made}label-lesion_probseg.nii.gz",
             "mask": f"{made}desc-brain_mask.nii.gz",
             "accepted": f"{made}desc-lesions_dseg.nii.gz",
-        })
-    columns = ["participant_id", "split", "truth", "prob", "mask"]
+        } | dict.fromkeys(UNUSED, "n/a"))
+    columns = ["participant_id", "split", "truth", "prob", "mask", *UNUSED]
     base = pathlib.Path("workflows/evaluate.toml").resolve()
     filtered = out / "filtered.toml"
     filtered.write_text(f"extends = {json.dumps(str(base))}\n{FILTERED % list(range(1, 201))}")
@@ -101,7 +103,7 @@ def evaluate(out, results, pattern, cases, threshold, more):
         table = out / f"{name}-{pattern or 'all'}.tsv"
         write_table(table, used, rows)
         folder = out / f"evaluation-{name}-{pattern or 'all'}"
-        batch(workflow, table, folder, "--no-cache", "--set", f"score.settings.threshold={threshold}", *more)
+        batch(workflow, table, folder, "--no-cache", "--set", f"summary.settings.threshold={threshold}", *more)
         answers.append(json.loads((folder / "evaluation.json").read_text()))
     return answers
 
