@@ -9,6 +9,9 @@ use serde_json::json;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// Characters of one entry that people are shown: lists of digests run to thousands.
+const SHOWN_CHARS: usize = 800;
+
 #[derive(Debug, Args)]
 pub(super) struct ModelArgs {
     #[command(subcommand)]
@@ -106,6 +109,13 @@ fn text(file: &Path, digest: &Digest, bytes: u64, operator: &str, inspection: &I
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for (name, text) in lines {
+        let length = text.chars().count();
+        let text = if length > SHOWN_CHARS {
+            let start: String = text.chars().take(SHOWN_CHARS).collect();
+            format!("{start}… ({length} characters; `--format json` has all)")
+        } else {
+            text
+        };
         // Lines that follow the first stand below it.
         let text = text.replace('\n', &format!("\n{:width$}  ", ""));
         let _ = writeln!(out, "{name:<width$}  {text}");

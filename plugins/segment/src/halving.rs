@@ -6,17 +6,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How much is done at once, shared by all threads of a stage; it only ever shrinks.
 #[derive(Debug)]
-pub struct Batches(AtomicUsize);
+pub struct Batches {
+    asked: usize,
+    now: AtomicUsize,
+}
 
 impl Batches {
     /// At most `size` at once.
     pub const fn of(size: usize) -> Self {
-        Self(AtomicUsize::new(size))
+        Self { asked: size, now: AtomicUsize::new(size) }
+    }
+
+    /// How much is done at once by now, if that is less than was asked for.
+    pub fn halved(&self) -> Option<usize> {
+        Some(self.size()).filter(|&size| size < self.asked)
     }
 
     /// How much is done at once by now.
     pub fn size(&self) -> usize {
-        self.0.load(Ordering::Relaxed).max(1)
+        self.now.load(Ordering::Relaxed).max(1)
     }
 
     /// Runs `work` on pieces of `0..count`, in order. Where it says [`BackendError::Memory`] the piece is done again in halves,
@@ -35,7 +43,7 @@ impl Batches {
             match work(start..end) {
                 Err(BackendError::Memory(reason)) if end - start > 1 => {
                     let half = (end - start).div_ceil(2);
-                    self.0.fetch_min(half, Ordering::Relaxed);
+                    self.now.fetch_min(half, Ordering::Relaxed);
                     tracing::warn!(at_once = end - start, now = half, "memory did not suffice: {reason}");
                 }
                 Err(error) => return Err(error),
@@ -71,7 +79,7 @@ mod tests {
         batches.run(10, &mut with_room(3, &mut done)).unwrap();
         // 10 do not fit, nor do 5; 3 do.
         assert_eq!(done, [0..3, 3..6, 6..9, 9..10]);
-        assert_eq!(batches.size(), 3);
+        assert_eq!((batches.size(), batches.halved()), (3, Some(3)));
         let mut later = Vec::new();
         batches.run(4, &mut with_room(3, &mut later)).unwrap();
         assert_eq!(later, [0..3, 3..4], "later work starts where earlier work ended");

@@ -182,8 +182,8 @@ impl Operator for Segment {
         let network = &self.networks[choice.index];
         let scores = self.scores(choice.model, network, &case, ctx)?;
         let mut facts = facts(choice.model, &network.digest, &present, &case)?;
-        if scores.batch < self.options.batch.min(case_slices(&case)) {
-            facts.set("batch", serde_json::json!({ "asked": self.options.batch, "used": scores.batch }));
+        if let Some(used) = scores.halved {
+            facts.set("batch", serde_json::json!({ "asked": self.options.batch, "used": used }));
         }
         if self.options.precision != Precision::F32 {
             facts.set("precision", serde_json::to_value(self.options.precision)?);
@@ -194,11 +194,6 @@ impl Operator for Segment {
         }
         Ok(outputs)
     }
-}
-
-/// Slices of a case: no more are scored at once.
-fn case_slices(case: &CaseImages) -> usize {
-    case.channels.iter().flatten().next().map_or(0, |image| image.grid().shape[2])
 }
 
 impl Segment {

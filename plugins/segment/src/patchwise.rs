@@ -9,6 +9,9 @@ use crate::stack::Rule;
 use sdk::imaging::resample::{self, Interpolation};
 use sdk::{Affine, Context, Grid, Image, Mask, OperatorError, Probability};
 
+/// How far beyond 0..=1 sums of scores may lie by rounding.
+const SCORE_SLACK: f32 = 1e-4;
+
 /// Why a TorchScript network cannot work on a case.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,7 +98,7 @@ pub fn scores(
     let Some(prepared) = prepare(case, card, &own, ctx)? else {
         let empty = Probability::new(own, vec![0.0; own.len()])?;
         let spread = plan.spread.then(|| empty.clone());
-        return Ok(Scores { probability: empty, spread, batch: plan.batch });
+        return Ok(Scores { probability: empty, spread, halved: None });
     };
     let work = Work { card, prepared: &prepared, batches: &batches, runner, ctx };
     let (scores, spread) = work.ensemble(plan)?;
@@ -105,7 +108,7 @@ pub fn scores(
         masked(&here, case.mask.as_ref())
     };
     let spread = spread.map(back).transpose()?;
-    Ok(Scores { probability: back(scores)?, spread, batch: batches.size() })
+    Ok(Scores { probability: back(scores)?, spread, halved: batches.halved() })
 }
 
 fn masked(scores: &Probability, mask: Option<&Mask>) -> Result<Probability, OperatorError> {
@@ -370,10 +373,8 @@ impl Work<'_> {
                 Activation::None => lesion.iter().map(|&class| of(class)).sum(),
             }
         };
-        /// How far beyond 0..=1 sums of scores may lie by rounding.
-        const SLACK: f32 = 1e-4;
         let scores: Vec<f32> = (0..len).map(score).collect();
-        match scores.iter().find(|score| !(-SLACK..=1.0 + SLACK).contains(*score)) {
+        match scores.iter().find(|score| !(-SCORE_SLACK..=1.0 + SCORE_SLACK).contains(*score)) {
             Some(&found) => Err(PatchwiseError::Score { model: self.card.name.clone(), found }.into()),
             None => Ok(scores.into_iter().map(|score| score.clamp(0.0, 1.0)).collect()),
         }

@@ -99,9 +99,10 @@ impl ScriptModel {
         let card = ScriptCard::parse(&text)
             .map_err(|source| ScriptModelError::Card { path: card_path.clone(), source })?;
         let folder = card_path.parent().unwrap_or(Path::new(""));
-        let files = match card.files.is_empty() {
-            true => vec![path.to_owned()],
-            false => card.files.iter().map(|file| folder.join(file)).collect(),
+        let files = if card.files.is_empty() {
+            vec![path.to_owned()]
+        } else {
+            card.files.iter().map(|file| folder.join(file)).collect()
         };
         let mut tensors = 0;
         for (n, file) in files.iter().enumerate() {

@@ -92,8 +92,8 @@ pub struct Scores {
     pub probability: Probability,
     /// Standard deviation of the score over the views, 0..=0.5; only if it was asked for.
     pub spread: Option<Probability>,
-    /// Slices scored at once in the end: fewer than planned if memory did not suffice.
-    pub batch: usize,
+    /// Slices (patches) scored at once in the end, if memory did not suffice for what was planned.
+    pub halved: Option<usize>,
 }
 
 /// As [`scores_of_views`], of each slice as it is.
@@ -160,7 +160,7 @@ pub fn scores_of_views(
     }
     let probability = Probability::new(grid, out.freeze())?;
     let spread = views.spread.then(|| Probability::new(grid, spread.freeze())).transpose()?;
-    Ok(Scores { probability, spread, batch: batches.size() })
+    Ok(Scores { probability, spread, halved: batches.halved() })
 }
 
 /// What all threads share.
@@ -479,14 +479,14 @@ mod tests {
         let plan = Plan { batch: 5, skip_empty: false };
         let views = Views { count: 4, spread: false };
         let found = scores_of_views(&case(), &card, plan, views, &short, &context_with(1)).unwrap();
-        assert_eq!(found.batch, 2);
+        assert_eq!(found.halved, Some(2));
         assert_eq!(
             sizes.into_inner().unwrap()[..6],
             [5, 3, 2, 2, 2, 2],
             "halved twice, then four views of two"
         );
         let whole = scores_of_views(&case(), &card, plan, views, &centre, &context_with(1)).unwrap();
-        assert_eq!((whole.batch, found.probability.voxels()), (5, whole.probability.voxels()));
+        assert_eq!((whole.halved, found.probability.voxels()), (None, whole.probability.voxels()));
         let none = |_: &[f32], _: [usize; 4], _: &mut [f32]| {
             Err(BackendError::Memory("CUDA out of memory".to_owned()))
         };

@@ -150,7 +150,7 @@ fn want_of_memory_halves_the_patches_at_once_to_the_same_scores() {
     };
     let found = scores(&case, &card(""), plan(4), &short, &context_with(1)).unwrap();
     let whole = scores(&case, &card(""), plan(4), &seen, &context_with(1)).unwrap();
-    assert_eq!((found.batch, whole.batch), (1, 4));
+    assert_eq!((found.halved, whole.halved), (Some(1), None));
     assert_eq!(found.probability.voxels(), whole.probability.voxels());
 }
 
