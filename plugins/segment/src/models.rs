@@ -13,9 +13,9 @@ const LISTED_PATTERNS: usize = 16;
 #[derive(Clone, Debug)]
 pub enum AnyModel {
     /// Weights of the 2.5D network, in safetensors.
-    Slices(Model),
+    Slices(Box<Model>),
     /// A network of its own, in TorchScript.
-    Script(ScriptModel),
+    Script(Box<ScriptModel>),
 }
 
 impl AnyModel {
@@ -25,9 +25,9 @@ impl AnyModel {
     /// [`ModelError`], [`crate::script::ScriptModelError`].
     pub fn read(path: &Path) -> Result<Self, OperatorError> {
         if ScriptModel::is_meant(path) {
-            Ok(Self::Script(ScriptModel::read(path)?))
+            Ok(Self::Script(Box::new(ScriptModel::read(path)?)))
         } else {
-            Ok(Self::Slices(Model::read_header(path)?))
+            Ok(Self::Slices(Box::new(Model::read_header(path)?)))
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
             let channels =
                 needs.iter().map(|name| Channel { name: (*name).to_owned(), optional: false }).collect();
             let card = Card { name: name.to_owned(), channels, ..untrained(1.0, 1) };
-            AnyModel::Slices(Model { path: PathBuf::from(name), card, tensors: [0, 0] })
+            AnyModel::Slices(Box::new(Model { path: PathBuf::from(name), card, tensors: [0, 0] }))
         };
         let models = [model("all", &["bravo", "flair"]), model("some", &["bravo"])];
         let choice = choose(&models, &["bravo"]).unwrap();

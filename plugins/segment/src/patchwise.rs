@@ -277,7 +277,9 @@ impl Work<'_> {
             }
             self.ctx.progress((member + 1) as f64 / members as f64, "scoring patches");
         }
-        total.iter_mut().for_each(|sum| *sum /= members as f32);
+        for sum in &mut total {
+            *sum /= members as f32;
+        }
         let members = members as f64;
         let deviation =
             |[sum, squares]: &[f64; 2]| (squares / members - (sum / members).powi(2)).max(0.0).sqrt() as f32;

@@ -254,7 +254,9 @@ impl Work<'_> {
             }
             views.push(back);
         }
-        views.iter().for_each(|view| tally.add(place.clone(), view));
+        for view in &views {
+            tally.add(place.clone(), view);
+        }
         Ok(())
     }
 }

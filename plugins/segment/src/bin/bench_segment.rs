@@ -61,7 +61,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Arguments> {
         }
     }
     let counts = [parsed.slices, parsed.side, parsed.batch, parsed.threads, parsed.repeats];
-    (counts.iter().all(|&count| count > 0) && parsed.side % 4 == 0).then_some(parsed)
+    (counts.iter().all(|&count| count > 0) && parsed.side.is_multiple_of(4)).then_some(parsed)
 }
 
 /// The stack of `tests/golden/make_golden.py`: (17 (c + 3 b) + 5 i^2 + 3 i j + 11 j) mod 97 / 96.
