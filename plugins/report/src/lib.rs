@@ -4,6 +4,7 @@
 //! file is only the plugin's face towards the engine.
 
 pub mod case;
+pub mod cohort;
 pub mod display;
 pub mod documents;
 pub mod figures;
@@ -166,4 +167,4 @@ fn draw(
     })
 }
 
-sdk::export_plugin![CaseReport];
+sdk::export_plugin![CaseReport, cohort::tile::CaseTile; groups: cohort::CohortReport];
