@@ -69,6 +69,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--plugin-dir", help="folder of the libtorch backend, if not the bench's own")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     stack = golden.stack(options.side, 1).contiguous(memory_format=torch.channels_last)
@@ -77,11 +78,15 @@ def main():
     command = [options.bench, "--device", "cpu", "--repeats", "1"]
     for name in ("slices", "threads", "width", "side"):
         command += [f"--{name}", str(getattr(options, name))]
+    if options.plugin_dir:
+        command += ["--plugin-dir", options.plugin_dir]
+    # Each side finds its own libtorch.
+    env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
     with torch.inference_mode():
         for network in peers.values():
             network(stack)
         for _ in range(options.rounds):
-            figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env).stdout)
             found["segment"].append((figures["median_s"], figures["cpu_s"]))
             for name, network in peers.items():
                 found[name].append(timed(network, stack, options.slices))
