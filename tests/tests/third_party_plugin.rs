@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use neuroloom_tests::{Finished, built, example_plugin, example_plugin_dir, finish, neuroloom, root};
+use neuroloom_tests::{Finished, example_plugin, example_plugin_dir, finish, neuroloom, root};
 use std::path::Path;
 use std::process::Command;
 

@@ -249,7 +249,8 @@ impl Work<'_> {
             let slice_len = width * height;
             for (from, to) in found.chunks_exact(slice_len).zip(back.chunks_exact_mut(slice_len)) {
                 for (v, logit) in from.iter().enumerate() {
-                    to[symmetry::source(v % turned_width, v / turned_width, width, height, view)] = *logit;
+                    let [i, j] = symmetry::source(v % turned_width, v / turned_width, width, height, view);
+                    to[i + width * j] = *logit;
                 }
             }
             views.push(back);

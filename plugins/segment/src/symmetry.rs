@@ -8,12 +8,12 @@ pub const fn turned_shape(width: usize, height: usize, symmetry: usize) -> [usiz
     if symmetry & 4 == 0 { [width, height] } else { [height, width] }
 }
 
-/// Where in a slice of `width` x `height` voxels the voxel `(i, j)` of the turned slice comes from.
-pub const fn source(i: usize, j: usize, width: usize, height: usize, symmetry: usize) -> usize {
+/// Index `[i, j]` in a slice of `width` x `height` voxels that the voxel `(i, j)` of the turned slice comes from.
+pub const fn source(i: usize, j: usize, width: usize, height: usize, symmetry: usize) -> [usize; 2] {
     let (i, j) = if symmetry & 4 == 0 { (i, j) } else { (j, i) };
     let i = if symmetry & 1 == 0 { i } else { width - 1 - i };
     let j = if symmetry & 2 == 0 { j } else { height - 1 - j };
-    i + width * j
+    [i, j]
 }
 
 /// Turns slices whose voxels hold `channels` numbers each.
@@ -24,7 +24,8 @@ pub fn turn(slices: &[f32], [width, height]: [usize; 2], channels: usize, symmet
     let slice_len = width * height * channels;
     for (from, to) in slices.chunks_exact(slice_len).zip(out.chunks_exact_mut(slice_len)) {
         for (place, voxel) in to.chunks_exact_mut(channels).enumerate() {
-            let at = source(place % turned_width, place / turned_width, width, height, symmetry);
+            let [i, j] = source(place % turned_width, place / turned_width, width, height, symmetry);
+            let at = i + width * j;
             voxel.copy_from_slice(&from[at * channels..(at + 1) * channels]);
         }
     }

@@ -4,6 +4,7 @@
 
 use super::cohort::{Cached, FULL};
 use super::{Options, Rule};
+use crate::symmetry;
 use std::collections::BTreeSet;
 
 /// splitmix64 (Steele, Lea, Flood, OOPSLA 2014).
@@ -168,7 +169,7 @@ pub(super) fn fill(frames: &[Frame], cases: &[Cached], rule: Rule, stack: &mut [
         let sources = sources(frame, case, rule, slice_len);
         let own = &case.truth[frame.slice * slice_len..(frame.slice + 1) * slice_len];
         for (place, (voxel, truth)) in stack.chunks_exact_mut(channels).zip(truth).enumerate() {
-            let [i, j] = turned(place % width, place / width, width, height, frame.symmetry);
+            let [i, j] = symmetry::source(place % width, place / width, width, height, frame.symmetry.into());
             let from = frame.window.corner[0] + i + case.shape[0] * (frame.window.corner[1] + j);
             *truth = f32::from(own[from]);
             for (channel, source) in voxel.iter_mut().zip(&sources) {
@@ -188,14 +189,6 @@ fn sources<'a>(frame: &Frame, case: &'a Cached, rule: Rule, slice_len: usize) ->
         })
     };
     case.voxels.iter().enumerate().flat_map(of).collect()
-}
-
-/// Where in a window the voxel `(i, j)` of the turned window comes from.
-const fn turned(i: usize, j: usize, width: usize, height: usize, symmetry: u8) -> [usize; 2] {
-    let (i, j) = if symmetry & 4 == 0 { (i, j) } else { (j, i) };
-    let i = if symmetry & 1 == 0 { i } else { width - 1 - i };
-    let j = if symmetry & 2 == 0 { j } else { height - 1 - j };
-    [i, j]
 }
 
 #[cfg(test)]
