@@ -78,6 +78,22 @@ pub fn main_workflow(inputs: &[&str], out: &Path) -> Command {
     command
 }
 
+/// Lets a run of the main workflow use an untrained network: it marks most of the brain, so there are candidates of every class.
+///
+/// # Panics
+/// When its weights cannot be made.
+pub fn with_candidates(command: &mut Command) -> &mut Command {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    let model = MODEL.get_or_init(|| {
+        let path = scratch().join("untrained.safetensors");
+        let mut make = Command::new(built().join("make_model"));
+        let made = finish(make.arg(&path).args(["--width", "0.25", "--seed", "1"]));
+        assert_eq!(made.code, Some(0), "{made:?}");
+        path
+    });
+    command.arg("--set").arg(format!("segment.settings.models=[{:?}]", model.display().to_string()))
+}
+
 /// All four inputs of the main workflow.
 pub const ALL: [&str; 4] = ["bravo", "t1_pre", "t1_post", "flair"];
 

@@ -1,6 +1,6 @@
 //! What is written is valid BIDS, by the validator that the BIDS maintainers publish.
 
-use neuroloom_tests::scene::{ALL, main_workflow, patient, scratch};
+use neuroloom_tests::scene::{ALL, main_workflow, patient, scratch, with_candidates};
 use neuroloom_tests::{finish, neuroloom, root, skipped};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -59,7 +59,7 @@ fn raw_data_and_derivatives_are_valid_bids() {
 fn a_reviewed_data_set_is_valid_bids_and_leaves_the_one_around_it_valid() {
     let Some(mut command) = validator() else { return };
     let out = scratch().join("reviewed");
-    let run = finish(&mut main_workflow(&ALL, &out));
+    let run = finish(with_candidates(&mut main_workflow(&ALL, &out)));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let page = std::fs::read_to_string(out.join("sub-demo/sub-demo_report.html")).expect("the page is there");
     let digest = page.split("\"reviewed\":\"").nth(1).and_then(|rest| rest.split('"').next());

@@ -1,7 +1,7 @@
 //! The report in a browser without a network: it opens without a complaint, and its viewer does what it says.
 
 use neuroloom_tests::browser::{Browser, chromium};
-use neuroloom_tests::scene::{ALL, SEQUENCES, main_workflow, scratch, sequence};
+use neuroloom_tests::scene::{ALL, SEQUENCES, main_workflow, scratch, sequence, with_candidates};
 use neuroloom_tests::{finish, root, skipped};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn report() -> &'static Path {
     static REPORT: OnceLock<PathBuf> = OnceLock::new();
     REPORT.get_or_init(|| {
         let out = scratch().join("report");
-        let run = finish(&mut main_workflow(&ALL, &out));
+        let run = finish(with_candidates(&mut main_workflow(&ALL, &out)));
         assert_eq!(run.code, Some(0), "{}", run.stderr);
         out.join("sub-demo/sub-demo_report.html")
     })
@@ -35,7 +35,7 @@ fn opened(browser: &Path, page: &Path) -> (String, String) {
 fn the_report_opens_without_network_or_complaint() {
     let Some(browser) = chromium() else { return };
     let (page, said) = opened(&browser, report());
-    for words in ["RESEARCH USE ONLY", "MODEL TRAINED ON PHANTOMS", "sub-demo"] {
+    for words in ["RESEARCH USE ONLY", "UNTRAINED MODEL", "sub-demo"] {
         assert!(page.contains(words), "the opened page does not show `{words}`");
     }
     let complaints: Vec<_> = said.lines().filter(|line| line.contains("CONSOLE")).collect();

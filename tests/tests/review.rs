@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use neuroloom_tests::browser::Browser;
-use neuroloom_tests::scene::{ALL, MAIN, model, names, scratch, sequence, tree};
+use neuroloom_tests::scene::{ALL, MAIN, names, scratch, sequence, tree, with_candidates};
 use neuroloom_tests::{Finished, finish, neuroloom};
 use sdk::Kind;
 use serde_json::{Value, json};
@@ -18,14 +18,13 @@ const HOSTILE: &str = "\"quoted\" </script><script>alert(1)</script> ../../etc Ã
 
 /// The main workflow on the phantom, coarse; what it computes is kept for the tests that come after.
 fn run_case(name: &str) -> PathBuf {
-    model();
     let out = scratch().join(name);
     let mut command = neuroloom();
     command.args(["run", MAIN, "--set", "reference.settings.matrix=32", "--out"]).arg(&out);
     for input in ALL {
         command.arg("--input").arg(format!("{input}={}", sequence(input).display()));
     }
-    fine(&finish(&mut command));
+    fine(&finish(with_candidates(&mut command)));
     out
 }
 
