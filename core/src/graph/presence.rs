@@ -99,7 +99,7 @@ pub(crate) struct Evaluation {
     pub(crate) outputs: Vec<OutputPlan>,
     /// For each stage of the cohort.
     pub(crate) groups: Vec<GroupPlan>,
-    /// Whether such a case counts in a stage of the cohort.
+    /// Whether such a case brings a result to a stage of the cohort.
     pub(crate) counts: bool,
     /// Operators that refuse, by node.
     pub(crate) refusals: Vec<(usize, OperatorError)>,
@@ -126,8 +126,14 @@ pub(crate) fn evaluate(
     }
     let outputs = graph.outputs.iter().map(|output| pass.output(&output.wires)).collect();
     let groups: Vec<_> = graph.cohort.iter().map(|group| pass.group(group)).collect();
-    let counts = groups.iter().any(|group| group.lacks.is_none());
+    let counts = groups.iter().any(|group| group.lacks.is_none() && !tells_only(graph, group));
     Evaluation { states: pass.states, outputs, groups, counts, refusals: pass.refusals }
+}
+
+/// Whether all that a case brings to a stage of the cohort comes from stages that always run: a page of it is no result.
+fn tells_only(graph: &Graph, group: &GroupPlan) -> bool {
+    let always = |wire: &Wire| matches!(wire.source, Source::Output { node, .. } if graph.nodes[node].always);
+    !group.wiring.is_empty() && group.wiring.iter().all(always)
 }
 
 struct Pass<'a> {
@@ -366,8 +372,8 @@ impl Evaluation {
         reasons
     }
 
-    /// If all outputs that are not made by `always` stages are missing, and no stage of the cohort reads of it: why. A page that says that nothing was done is no
-    /// result.
+    /// If all outputs that are not made by `always` stages are missing, and no stage of the cohort reads more of it than these
+    /// stages make: why. A page that says that nothing was done is no result.
     fn nothing_remains(&self, graph: &Graph) -> Option<Impossible> {
         if self.counts {
             return None;
