@@ -326,9 +326,9 @@ fn facts(
     model.warnings().into_iter().for_each(|warning| facts.warn(warning));
     if let AnyModel::Slices(model) = model {
         // Whoever reads the page has not seen what `check` and `plan` said of the missing sequences.
-        costs::note(&model.card, &model.card.needs().zeroed(present))
-            .into_iter()
-            .for_each(|cost| facts.warn(cost));
+        if let Some(cost) = costs::note(&model.card, &model.card.needs().zeroed(present)) {
+            facts.warn(cost);
+        }
         let unlike = segmentation::unlike_equalised(case, &model.card);
         if !unlike.is_empty() {
             let channels = model::quoted(&unlike);
