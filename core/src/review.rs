@@ -12,7 +12,8 @@
 mod format;
 mod training;
 
-pub use format::{Candidate, Decision, Form, Review};
+pub use format::{Candidate, Form, read};
+pub use sdk::review::{Decision, Review};
 pub use training::{TrainingTableError, put_row};
 
 use crate::case::{BadLabel, CaseLabel};

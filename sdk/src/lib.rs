@@ -19,6 +19,7 @@ pub mod nifti;
 mod operator;
 mod panics;
 pub mod port;
+pub mod review;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod value;

@@ -53,7 +53,7 @@ pub(super) fn review(common: &Common, args: &ReviewArgs) -> Result<Exit, Failure
     let reviews: Vec<(PathBuf, Review)> = args
         .reviews
         .iter()
-        .map(|path| Ok((path.clone(), Review::read(path)?)))
+        .map(|path| Ok((path.clone(), review::read(path)?)))
         .collect::<Result<_, Failure>>()?;
     let mut by_case: BTreeMap<&str, Vec<&(PathBuf, Review)>> = BTreeMap::new();
     for review in &reviews {

@@ -1,9 +1,10 @@
-//! The JSON of forms and reviews.
+//! Forms and reviews as files: what a page writes, and nothing else, is read.
 
 use super::ReviewError;
 use crate::case::CaseLabel;
 use crate::record;
-use serde::{Deserialize, Serialize};
+use sdk::review::Review;
+use serde::Deserialize;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,115 +41,76 @@ pub struct Candidate {
     pub model: String,
 }
 
-/// What one reader answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Review {
-    /// The case, `sub-01_ses-02`.
-    pub case: String,
-    /// BLAKE3 of the form, in hexadecimal digits.
-    pub reviewed: String,
-    /// Name or initials of the reader who signed.
-    pub reader: String,
-    /// When: RFC 3339, UTC, whole seconds.
-    pub signed: String,
-    /// What was decided; the rest is as the model says.
-    pub decisions: Vec<Decision>,
+/// Reads a file that a reader saved.
+///
+/// # Errors
+/// [`ReviewError`] for anything that the page does not write.
+pub fn read(path: &Path) -> Result<Review, ReviewError> {
+    let unreadable = |source| ReviewError::Unreadable { path: path.to_owned(), source };
+    let bytes = path.metadata().map_err(unreadable)?.len();
+    if bytes > MOST_BYTES {
+        return Err(ReviewError::TooLarge { path: path.to_owned(), bytes, limit: MOST_BYTES });
+    }
+    parse(path, &std::fs::read(path).map_err(unreadable)?)
 }
 
-/// What was decided about one candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
-    /// Its number.
-    pub candidate: u32,
-    /// The model's verdict.
-    pub model: String,
-    /// The reader's: `accepted` or `rejected`; none for a comment alone.
-    pub reader: Option<String>,
-    /// What the reader says.
-    #[serde(default)]
-    pub comment: String,
-    /// Who decided: the reader who signed, or one whose review was loaded.
-    pub by: String,
-    /// When: RFC 3339, UTC, whole seconds.
-    pub at: String,
+/// Reads the text of a file; `path` is for messages.
+///
+/// # Errors
+/// [`ReviewError`] for anything that the page does not write.
+pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Review, ReviewError> {
+    let owned = || path.to_owned();
+    let no_json = |source| ReviewError::NoJson { path: owned(), source };
+    let json: Json = serde_json::from_slice(text).map_err(no_json)?;
+    if json["format"] != FORMAT {
+        return Err(ReviewError::OtherFormat { path: owned(), expected: FORMAT });
+    }
+    match json["version"].as_u64() {
+        Some(VERSION) => {}
+        Some(found) if found > VERSION => {
+            return Err(ReviewError::Newer { path: owned(), found, known: VERSION });
+        }
+        _ => return Err(wrong(path, "its `version` is no whole number from 1")),
+    }
+    let mut review: Review = serde_json::from_value(json).map_err(|error| wrong(path, &error.to_string()))?;
+    CaseLabel::parse(&review.case).map_err(|source| ReviewError::Label { path: owned(), source })?;
+    check(&mut review, path)?;
+    Ok(review)
 }
 
-impl Review {
-    /// Reads a file that a reader saved.
-    ///
-    /// # Errors
-    /// [`ReviewError`] for anything that the page does not write.
-    pub fn read(path: &Path) -> Result<Self, ReviewError> {
-        let unreadable = |source| ReviewError::Unreadable { path: path.to_owned(), source };
-        let bytes = path.metadata().map_err(unreadable)?.len();
-        if bytes > MOST_BYTES {
-            return Err(ReviewError::TooLarge { path: path.to_owned(), bytes, limit: MOST_BYTES });
+/// Checks every text, and brings times to one form.
+fn check(review: &mut Review, path: &Path) -> Result<(), ReviewError> {
+    is_name(path, "reader", &review.reader)?;
+    review.signed = time(path, "signed", &review.signed)?;
+    let mut numbers = BTreeSet::new();
+    for decision in &mut review.decisions {
+        let number = decision.candidate;
+        if !numbers.insert(number) {
+            return Err(wrong(path, &format!("it decides twice on candidate {number}")));
         }
-        Self::parse(path, &std::fs::read(path).map_err(unreadable)?)
+        is_name(path, "by", &decision.by)?;
+        decision.at = time(path, "at", &decision.at)?;
+        if let Some(verdict) = decision.reader.as_deref().filter(|verdict| !VERDICTS.contains(verdict)) {
+            let shown = shown(verdict);
+            return Err(wrong(
+                path,
+                &format!("the verdict on candidate {number} is `{shown}`, not `accepted` or `rejected`"),
+            ));
+        }
+        let length = decision.comment.chars().count();
+        if length > MOST_COMMENT {
+            return Err(wrong(
+                path,
+                &format!(
+                    "the comment on candidate {number} has {length} characters, more than {MOST_COMMENT}"
+                ),
+            ));
+        }
+        if decision.comment.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+            return Err(wrong(path, &format!("the comment on candidate {number} has control characters")));
+        }
     }
-
-    /// Reads the text of a file; `path` is for messages.
-    ///
-    /// # Errors
-    /// [`ReviewError`] for anything that the page does not write.
-    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ReviewError> {
-        let owned = || path.to_owned();
-        let no_json = |source| ReviewError::NoJson { path: owned(), source };
-        let json: Json = serde_json::from_slice(text).map_err(no_json)?;
-        if json["format"] != FORMAT {
-            return Err(ReviewError::OtherFormat { path: owned(), expected: FORMAT });
-        }
-        match json["version"].as_u64() {
-            Some(VERSION) => {}
-            Some(found) if found > VERSION => {
-                return Err(ReviewError::Newer { path: owned(), found, known: VERSION });
-            }
-            _ => return Err(wrong(path, "its `version` is no whole number from 1")),
-        }
-        let mut review: Self =
-            serde_json::from_value(json).map_err(|error| wrong(path, &error.to_string()))?;
-        CaseLabel::parse(&review.case).map_err(|source| ReviewError::Label { path: owned(), source })?;
-        review.check(path)?;
-        Ok(review)
-    }
-
-    /// Checks every text, and brings times to one form.
-    fn check(&mut self, path: &Path) -> Result<(), ReviewError> {
-        is_name(path, "reader", &self.reader)?;
-        self.signed = time(path, "signed", &self.signed)?;
-        let mut numbers = BTreeSet::new();
-        for decision in &mut self.decisions {
-            let number = decision.candidate;
-            if !numbers.insert(number) {
-                return Err(wrong(path, &format!("it decides twice on candidate {number}")));
-            }
-            is_name(path, "by", &decision.by)?;
-            decision.at = time(path, "at", &decision.at)?;
-            if let Some(verdict) = decision.reader.as_deref().filter(|verdict| !VERDICTS.contains(verdict)) {
-                let shown = shown(verdict);
-                return Err(wrong(
-                    path,
-                    &format!("the verdict on candidate {number} is `{shown}`, not `accepted` or `rejected`"),
-                ));
-            }
-            let length = decision.comment.chars().count();
-            if length > MOST_COMMENT {
-                return Err(wrong(
-                    path,
-                    &format!(
-                        "the comment on candidate {number} has {length} characters, more than {MOST_COMMENT}"
-                    ),
-                ));
-            }
-            if decision.comment.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-                return Err(wrong(
-                    path,
-                    &format!("the comment on candidate {number} has control characters"),
-                ));
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn wrong(path: &Path, what: &str) -> ReviewError {

@@ -16,7 +16,7 @@ fn review() -> Json {
 type Change<'a> = &'a dyn Fn(&mut Json);
 
 fn parsed(json: &Json) -> Result<Review, String> {
-    Review::parse(Path::new("review.json"), json.to_string().as_bytes()).map_err(|error| error.to_string())
+    format::parse(Path::new("review.json"), json.to_string().as_bytes()).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn what_the_page_does_not_write_is_refused() {
         assert!(said.contains(words) && said.contains("\nhint: "), "{words}: {said}");
     }
     let text = review().to_string();
-    let torn = Review::parse(Path::new("review.json"), &text.as_bytes()[..text.len() / 2]).unwrap_err();
+    let torn = format::parse(Path::new("review.json"), &text.as_bytes()[..text.len() / 2]).unwrap_err();
     assert!(torn.to_string().contains("was it saved whole?"), "{torn}");
 }
 

@@ -5,43 +5,10 @@
 //! leaves earlier comments behind.
 
 use crate::filter::Class;
+use sdk::review::{Decision, Review};
 use sdk::{Cell, Column, Context, Grid, Labels, OperatorError, Table};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// One reader's answer, as the engine hands it on. Times are RFC 3339, UTC, whole seconds: as texts they are in order.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Review {
-    /// The case.
-    pub case: String,
-    /// Digest of what the reader saw.
-    pub reviewed: String,
-    /// Who signed.
-    pub reader: String,
-    /// When.
-    pub signed: String,
-    /// What was decided.
-    pub decisions: Vec<Decision>,
-}
-
-/// What was decided about one candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Decision {
-    /// Its number.
-    pub candidate: u32,
-    /// The filter's class of it: `accepted`, `below_size`, `rejected`.
-    pub model: String,
-    /// The reader's verdict: `accepted` or `rejected`; none for a comment alone.
-    pub reader: Option<String>,
-    /// What the reader says.
-    #[serde(default)]
-    pub comment: String,
-    /// Who decided.
-    pub by: String,
-    /// When.
-    pub at: String,
-}
 
 /// Why reviews cannot be applied.
 #[derive(Debug, thiserror::Error)]
