@@ -6,6 +6,7 @@ use crate::histogram::Histograms;
 use crate::overlay;
 use crate::report::Report;
 use crate::rows::Listed;
+use crate::solid::Solid;
 use crate::volumes::Volumes;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -31,6 +32,8 @@ pub struct Pictures {
     pub mask: Vec<Figure>,
     /// What the viewer shows.
     pub volumes: Option<Volumes>,
+    /// What draws them in 3-D, where a workflow asks for it.
+    pub solid: Option<Solid>,
     /// Histograms within the brain.
     pub histograms: Vec<Histograms>,
     /// Orientation and spacing of the grid they are drawn on.
@@ -40,7 +43,7 @@ pub struct Pictures {
 }
 
 /// The templates; names end in `.html`, so that everything put into them is escaped.
-const TEMPLATES: [(&str, &str); 10] = [
+const TEMPLATES: [(&str, &str); 11] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
     ("summary.html", include_str!("templates/summary.html")),
@@ -48,17 +51,19 @@ const TEMPLATES: [(&str, &str); 10] = [
     ("review.html", include_str!("templates/review.html")),
     ("pictures.html", include_str!("templates/pictures.html")),
     ("viewer.html", include_str!("templates/viewer.html")),
+    ("solid.html", include_str!("templates/solid.html")),
     ("quality.html", include_str!("templates/quality.html")),
     ("plan.html", include_str!("templates/plan.html")),
     ("methods.html", include_str!("templates/methods.html")),
 ];
 
 /// The page's scripts, in the order in which they build on each other.
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 8] = [
     include_str!("templates/page.js"),
     include_str!("templates/volumes.js"),
     include_str!("templates/painting.js"),
     include_str!("templates/viewer.js"),
+    include_str!("templates/solid.js"),
     include_str!("templates/thumbnails.js"),
     include_str!("templates/registration.js"),
     include_str!("templates/review.js"),

@@ -24,6 +24,7 @@ pub mod rows;
 pub mod sample;
 pub mod scene;
 pub mod shape;
+pub mod solid;
 pub mod stages;
 pub mod summary;
 pub mod tables;
@@ -41,6 +42,7 @@ use sdk::{
     Context, Document, Inputs, Interface, Operator, OperatorError, OperatorInfo, Outputs, Place, Port, Wiring,
 };
 use shape::{Shape, shapes};
+use solid::Solid;
 
 /// Operator `case_report`.
 #[derive(Debug)]
@@ -160,6 +162,7 @@ fn draw(
         lesions,
         registered,
         mask: mask.transpose()?.unwrap_or_default(),
+        solid: volumes.as_ref().filter(|_| options.view_3d).map(|_| Solid::pack()),
         volumes,
         histograms: histogram::histograms(case, scene),
         grid: grid.to_string(),

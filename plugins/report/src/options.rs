@@ -1,5 +1,6 @@
 //! What a workflow can set about the page.
 
+use crate::solid;
 use sdk::JsonSchema;
 use sdk::serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct Options {
     /// coarser. 0 leaves the viewer out.
     #[schemars(range(min = 0.0, max = 8.0))]
     pub viewer_mb: f64,
+    /// A 3-D view of brain and lesions, which a reader can open below the viewer. It takes 1.1 million bytes of `viewer_mb`.
+    pub view_3d: bool,
 }
 
 impl Default for Options {
@@ -37,9 +40,13 @@ impl Default for Options {
             mosaic_slices: 24,
             lesion_pictures: 20,
             viewer_mb: 7.0,
+            view_3d: false,
         }
     }
 }
+
+/// Least `viewer_mb` with a 3-D view: its program, and as much for volumes, in millions of bytes.
+const LEAST_MB_3D: f64 = 2.2;
 
 /// A setting out of its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -53,17 +60,28 @@ pub struct OptionsError {
 }
 
 impl Options {
+    /// What the viewer's volumes may take of the page, in bytes.
+    pub const fn volume_bytes(&self) -> usize {
+        let all = (self.viewer_mb * 1e6) as usize;
+        if self.view_3d { all.saturating_sub(solid::MOST_BYTES) } else { all }
+    }
+
     /// Checks every range.
     ///
     /// # Errors
     /// [`OptionsError`] for the first setting out of its range.
     pub fn check(&self) -> Result<(), OptionsError> {
+        let (least_mb, hint) = if self.view_3d {
+            (LEAST_MB_3D, "`view_3d` shows the viewer's volumes, and needs its own part beside them")
+        } else {
+            (0.0, "a page of more than 10 MB opens slowly")
+        };
         let ranges = [
             ("margin_mm", self.margin_mm, 0.0, 10.0, "a wide margin would show the face"),
             ("display_threshold", self.display_threshold, 0.01, 0.99, "0.1 shows all but the background"),
             ("mosaic_slices", self.mosaic_slices as f64, 1.0, 40.0, "more would make the page too large"),
             ("lesion_pictures", self.lesion_pictures as f64, 0.0, 40.0, "more would make the page too large"),
-            ("viewer_mb", self.viewer_mb, 0.0, 8.0, "a page of more than 10 MB opens slowly"),
+            ("viewer_mb", self.viewer_mb, least_mb, 8.0, hint),
         ];
         for (name, found, low, high, hint) in ranges {
             if !(low..=high).contains(&found) {
@@ -85,6 +103,9 @@ mod tests {
         assert!(text.starts_with("setting `margin_mm` is 30, outside 0 to 10\nhint: "), "{text}");
         assert!(Options { display_threshold: f64::NAN, ..Options::default() }.check().is_err());
         assert_eq!(Options::default().check(), Ok(()));
+        let text =
+            Options { view_3d: true, viewer_mb: 0.0, ..Options::default() }.check().unwrap_err().to_string();
+        assert!(text.starts_with("setting `viewer_mb` is 0, outside 2.2 to 8\nhint: `view_3d` "), "{text}");
     }
 
     #[test]

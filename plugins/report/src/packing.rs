@@ -11,13 +11,21 @@ use libdeflater::{CompressionLvl, Compressor};
 /// Effort of the compressor, of 12: what is left after prediction is noise, on which more effort gains less than 1 %.
 const EFFORT: i32 = 4;
 
+/// The most there is.
+const MOST_EFFORT: i32 = 12;
+
 /// Deflates bytes (with zlib's header and checksum) and writes them in base64.
 pub fn packed(bytes: &[u8]) -> String {
-    STANDARD.encode(deflated(bytes))
+    STANDARD.encode(deflated(bytes, EFFORT))
 }
 
-fn deflated(bytes: &[u8]) -> Vec<u8> {
-    let mut compressor = Compressor::new(CompressionLvl::new(EFFORT).unwrap_or_default());
+/// The same with all effort, for text.
+pub fn packed_small(bytes: &[u8]) -> String {
+    STANDARD.encode(deflated(bytes, MOST_EFFORT))
+}
+
+fn deflated(bytes: &[u8], effort: i32) -> Vec<u8> {
+    let mut compressor = Compressor::new(CompressionLvl::new(effort).unwrap_or_default());
     let mut out = vec![0; compressor.zlib_compress_bound(bytes.len())];
     let length = compressor.zlib_compress(bytes, &mut out).expect("the bound holds any output");
     out.truncate(length);

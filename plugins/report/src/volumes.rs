@@ -271,7 +271,7 @@ pub fn volumes(
     ctx: &Context,
 ) -> Result<Option<Volumes>, OperatorError> {
     let content = Content::of(case, scene, options);
-    let budget = (options.viewer_mb * 1e6) as usize;
+    let budget = options.volume_bytes();
     let mut display = Display::of(scene);
     let full = display.len();
     let (step, foretold) = content.foretold(&display, budget, ctx);

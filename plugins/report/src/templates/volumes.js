@@ -7,8 +7,9 @@ const Volumes = (() => {
   const size = shape[0] * shape[1] * shape[2];
   const strides = [1, shape[0], shape[0] * shape[1]];
 
-  async function unpacked(block) {
-    const text = atob(document.getElementById("volume-" + block).textContent);
+  const unpacked = (block) => inflated(document.getElementById("volume-" + block).textContent);
+  async function inflated(packed) {
+    const text = atob(packed);
     const bytes = new Uint8Array(text.length);
     for (let n = 0; n < text.length; n++) bytes[n] = text.charCodeAt(n);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -95,7 +96,7 @@ const Volumes = (() => {
 
   const has = (kind) => head.labels.some(([name]) => name === kind);
   return {
-    head, shape, strides, has,
+    head, shape, strides, has, inflated,
     image: once(async (n) => restored(await unpacked(head.images[n].block))),
     score: once(async () => restored(await unpacked(head.score))),
     candidates: once(candidates),
