@@ -5,6 +5,7 @@
 
 use neuroloom_tests::scene::scratch;
 use neuroloom_tests::{Finished, finish, neuroloom};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -117,6 +118,7 @@ fn a_network_trained_by_the_shipped_workflow_beats_every_threshold_on_unseen_pha
         "epochs=3",
         "learning_rate=0.003",
         "dropout=0.3",
+        "judge_every=8",
         warning,
     ];
     fine(&finish(&mut training(&folder, "trained", &settings)));
@@ -162,8 +164,8 @@ fn a_network_trained_by_the_shipped_workflow_beats_every_threshold_on_unseen_pha
     assert!(network >= threshold + 0.03, "mean AUC {network} against {threshold}");
 }
 
-/// Settings of a training that is over in seconds; it notes every step, and learns from parts of slices.
-const SHORT: [&str; 8] = [
+/// Settings of a training that is over in seconds; it notes every step, learns from parts of slices, and bears missing sequences.
+const SHORT: [&str; 11] = [
     "width=0.0625",
     "batch=4",
     "micro_batch=2",
@@ -172,6 +174,9 @@ const SHORT: [&str; 8] = [
     "epochs=2",
     "checkpoint_seconds=0.0",
     "stored=\"f16\"",
+    "decay=\"cosine\"",
+    "dropout=0.5",
+    "judge_every=8",
 ];
 
 #[test]
@@ -200,6 +205,54 @@ fn a_training_that_was_killed_goes_on_to_the_same_model_to_the_byte() {
     assert!(log.contains("goes on after "), "the second start begins where the first was");
     let bytes = |out: &str| std::fs::read(model(&folder, out)).unwrap();
     assert!(bytes("killed") == bytes("whole"), "the models differ");
+
+    let (whole, tensors) = parted(&bytes("whole"));
+    let all = [
+        "bravo",
+        "bravo,flair",
+        "flair",
+        "t1_post",
+        "t1_post,flair",
+        "t1_pre",
+        "t1_pre,bravo",
+        "t1_pre,flair",
+        "t1_pre,t1_post",
+    ];
+    let patterns = |card: &serde_json::Value| {
+        let thresholds: BTreeMap<String, f64> =
+            serde_json::from_str(card["thresholds"].as_str().unwrap()).unwrap();
+        assert!(thresholds.values().all(|score| (0.0..=1.0).contains(score)), "{thresholds:?}");
+        thresholds.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(patterns(&whole), all, "each one and two that may lack, but never both after contrast");
+
+    // The same weights, with thresholds of one pattern less from a case that lacks a sequence.
+    let table = std::fs::read_to_string(folder.join("cases.tsv")).unwrap();
+    std::fs::write(folder.join("cases.tsv"), without_flair_of_the_last(&table)).unwrap();
+    let start = format!("start={:?}", model(&folder, "whole").display().to_string());
+    let settings = ["version=\"2\"", "width=0.0625", "epochs=0", "judge_every=8", "stored=\"f16\"", &start];
+    fine(&finish(&mut training(&folder, "judged", &settings)));
+    let (judged, same) = parted(&bytes("judged"));
+    assert!(same == tensors, "the weights stay");
+    assert_eq!(patterns(&judged), ["bravo,flair", "flair", "t1_post,flair", "t1_pre,flair"]);
+    assert_eq!((&whole["version"], &judged["version"]), (&"1".into(), &"2".into()));
+    assert_eq!((&judged["trained_on"], &judged["recipe"]), (&whole["trained_on"], &whole["recipe"]));
+    assert!(judged["thresholds_by"].as_str().unwrap().contains("\"cases\":1"), "{judged}");
+}
+
+/// A model file's card, and the bytes of its tensors.
+fn parted(file: &[u8]) -> (serde_json::Value, Vec<u8>) {
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+    (header["__metadata__"].clone(), file[8 + length..].to_vec())
+}
+
+/// The table whose last case has no FLAIR, the sixth column.
+fn without_flair_of_the_last(table: &str) -> String {
+    let (head, last) = table.trim_end().rsplit_once('\n').unwrap();
+    let mut cells: Vec<&str> = last.split('\t').collect();
+    cells[5] = "n/a";
+    format!("{head}\n{}\n", cells.join("\t"))
 }
 
 /// Steps that a training has noted to go on from.

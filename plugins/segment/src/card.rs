@@ -4,6 +4,7 @@
 //! JSON. Keys that are not known here are kept and shown, never acted upon.
 
 use crate::model::quoted;
+use crate::thresholds::{self, Thresholds};
 use sdk::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -104,6 +105,9 @@ pub struct Card {
     pub equalisation: Equalisation,
     /// Score from which on a voxel counts as lesion, 0..=1.
     pub threshold: f64,
+    /// The same for cases that lack sequences.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub thresholds: Thresholds,
     /// Whether its weights come from training.
     pub trained: bool,
     /// What it was trained on.
@@ -135,8 +139,13 @@ impl Card {
         let channels: Vec<Channel> =
             keys.json("channels", "a list of up to 16 `{\"name\": …}`, each once", |c: &Vec<_>| usable(c))?;
         let known = |names: &Vec<String>| names.iter().all(|name| channels.iter().any(|c| c.name == *name));
+        let one_of: Vec<String> = keys.json_or_empty("one_of", "a list of names among `channels`", known)?;
+        let needs = Needs { channels: &channels, one_of: &one_of };
         let card = Self {
-            one_of: keys.json_or_empty("one_of", "a list of names among `channels`", known)?,
+            thresholds: keys.json_or_empty("thresholds", thresholds::EXPECTED, |table| {
+                thresholds::usable(table, &needs)
+            })?,
+            one_of,
             name: keys.text("name")?,
             version: keys.text("version")?,
             width: keys.json("width", "a factor from 0.0625 to 4", |width| WIDTHS.contains(width))?,
@@ -266,14 +275,14 @@ impl Keys {
         })
     }
 
-    /// As `json`, for a list that may be left out.
-    fn json_or_empty(
+    /// As `json`, for a list or table that may be left out.
+    fn json_or_empty<T: serde::de::DeserializeOwned + Default>(
         &mut self,
         key: &'static str,
         expected: &str,
-        fits: impl Fn(&Vec<String>) -> bool,
-    ) -> Result<Vec<String>, CardError> {
-        if self.0.contains_key(key) { self.json(key, expected, fits) } else { Ok(Vec::new()) }
+        fits: impl Fn(&T) -> bool,
+    ) -> Result<T, CardError> {
+        if self.0.contains_key(key) { self.json(key, expected, fits) } else { Ok(T::default()) }
     }
 
     fn json<T: serde::de::DeserializeOwned>(
@@ -326,6 +335,19 @@ pub(crate) mod tests {
             assert_eq!(Card::parse(&metadata).unwrap_err().to_string(), format!("its card lacks `{key}`"));
         }
         assert!(matches!(Card::parse(&BTreeMap::new()), Err(CardError::Missing)));
+    }
+
+    #[test]
+    fn thresholds_of_patterns_survive_and_those_of_others_are_refused() {
+        let mut card = untrained(0.25, 1);
+        card.thresholds = [("flair".to_owned(), 0.125), ("t1_post,flair".to_owned(), 0.0625)].into();
+        assert_eq!(Card::parse(&card.metadata()).unwrap(), card);
+        card.thresholds.insert("t1_pre".to_owned(), 0.5);
+        let text = Card::parse(&card.metadata()).unwrap_err().to_string();
+        assert!(
+            text.contains("`thresholds = {") && text.contains("scores in 0..=1 by what may lack"),
+            "{text}"
+        );
     }
 
     #[test]

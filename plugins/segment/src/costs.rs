@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The card's key.
-const KEY: &str = "costs";
+pub(crate) const KEY: &str = "costs";
 
 #[derive(Debug, Deserialize)]
 struct Costs {

@@ -18,6 +18,7 @@ pub mod script;
 pub mod segmentation;
 pub mod stack;
 pub mod symmetry;
+pub mod thresholds;
 pub mod train;
 
 use backend::{Backend, Precision, Session};
@@ -244,6 +245,10 @@ fn describe(options: &Options, wiring: &Wiring) -> Result<Interface, OperatorErr
     let zeroed = needs.zeroed(&present);
     if !zeroed.is_empty() {
         note = format!("{note}, with zeros for {}", model::quoted(&zeroed));
+        let threshold = choice.model.threshold(&present);
+        if threshold.own {
+            note = format!("{note} and a threshold of their own, {:.4}", threshold.score);
+        }
     }
     let known = |name: &&str| needs.channels.iter().any(|channel| channel.name == **name);
     let unread: Vec<&str> = present.iter().copied().filter(|name| !known(name)).collect();
@@ -260,12 +265,13 @@ fn describe(options: &Options, wiring: &Wiring) -> Result<Interface, OperatorErr
         AnyModel::Slices(model) => costs::note(&model.card, &zeroed),
         AnyModel::Script(_) => None,
     };
+    let told = choice.model.foreign_threshold(&present).into_iter().chain(costs);
     let mut interface = Interface::of(Segment::INFO.inputs, Segment::INFO.outputs).note(note);
     if !options.spread() {
         // One view has no spread: whoever wires it is told by `check`.
         interface.outputs.retain(|port| port.name != "spread");
     }
-    Ok(costs.into_iter().fold(interface, Interface::note))
+    Ok(told.fold(interface, Interface::note))
 }
 
 fn load(
@@ -321,9 +327,10 @@ fn facts(
             "zeroed_channels": model.needs().zeroed(present),
         }),
     );
-    facts.set("threshold", model.threshold());
+    facts.set("threshold", model.threshold(present).score);
     facts.set("calibrated", false);
-    model.warnings().into_iter().for_each(|warning| facts.warn(warning));
+    let warnings = model.warnings().into_iter().chain(model.foreign_threshold(present));
+    warnings.for_each(|warning| facts.warn(warning));
     if let AnyModel::Slices(model) = model {
         // Whoever reads the page has not seen what `check` and `plan` said of the missing sequences.
         if let Some(cost) = costs::note(&model.card, &model.card.needs().zeroed(present)) {
@@ -424,6 +431,41 @@ mod tests {
     }
 
     #[test]
+    fn a_case_that_lacks_a_sequence_gets_the_threshold_of_its_pattern_or_is_warned() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut card = card::Card { trained: true, name: "taught".to_owned(), ..model::untrained(0.25, 1) };
+        card.thresholds.insert("flair".to_owned(), 0.125);
+        model::write_initial(&path, &card, 1).unwrap();
+        let models = [AnyModel::read(&path).unwrap()];
+        let case = CaseImages { channels: vec![None; 4], mask: None };
+        let told = |present: &[&str]| {
+            let facts = facts(&models[0], "", present, &case).unwrap();
+            let warnings = facts.warnings().into_iter().map(str::to_owned).collect::<Vec<_>>();
+            (facts.number("threshold").unwrap(), warnings)
+        };
+        assert_eq!(told(&["t1_pre", "t1_post", "bravo", "flair"]), (0.5, vec![]));
+        assert_eq!(told(&["t1_pre", "t1_post", "bravo"]), (0.125, vec![]));
+        let (threshold, warnings) = told(&["t1_pre", "bravo"]);
+        assert!(threshold == 0.5 && warnings.len() == 1, "{warnings:?}");
+        assert_eq!(
+            warnings[0],
+            "model `taught`: its threshold 0.5 was chosen with all sequences, none for cases without `t1_post`, `flair`, where it may \
+             find too little or too much"
+        );
+        let options = Options { models: vec![FileSetting(path)], ..Options::default() };
+        let notes = |names: &[&str]| Segment::interface(&options, &wiring(names)).unwrap().notes;
+        assert_eq!(
+            notes(&["t1_pre", "t1_post", "bravo"]),
+            ["model `taught`, with zeros for `flair` and a threshold of their own, 0.1250"]
+        );
+        assert_eq!(
+            notes(&["t1_pre", "bravo"]),
+            ["model `taught`, with zeros for `t1_post`, `flair`", &warnings[0]]
+        );
+    }
+
+    #[test]
     fn the_spread_is_offered_only_where_there_are_several_views() {
         let folder = tempfile::tempdir().unwrap();
         let outputs = |views| {
@@ -470,13 +512,14 @@ mod tests {
             assert!(readme.contains(&format!("\n| `{setting}` | ")), "setting `{setting}`");
         }
         let card = script::card::ScriptCard::parse(script::card::tests::CARD).unwrap();
-        let optional = ["files", "one_of", "orientation", "spacing_mm", "mirror", "warning"];
+        let optional = ["files", "one_of", "orientation", "spacing_mm", "mirror", "thresholds", "warning"];
         let keys = serde_json::to_value(card).unwrap();
         let keys = keys.as_object().unwrap().keys().map(String::as_str);
         for key in keys.chain(optional) {
             assert!(readme.contains(&format!("\n| `{key}` | ")), "key `{key}` of a script's card");
         }
-        for key in model::untrained(1.0, 1).metadata().keys() {
+        let untrained = model::untrained(1.0, 1).metadata();
+        for key in untrained.keys().map(String::as_str).chain(["one_of", "thresholds", "warning"]) {
             assert!(
                 readme.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{key}`"))),
                 "key `{key}`"

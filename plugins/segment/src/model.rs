@@ -184,6 +184,7 @@ pub fn untrained(width: f64, seed: u64) -> Card {
         edge: Edge::Clamp,
         equalisation: Equalisation::Masked,
         threshold: 0.5,
+        thresholds: BTreeMap::new(),
         trained: false,
         trained_on: format!("nothing: initial weights of seed {seed}"),
         domain: "none; for trying out workflows only".to_owned(),

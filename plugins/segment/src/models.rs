@@ -3,6 +3,7 @@
 use crate::card::{Channel, Needs};
 use crate::model::{Model, ModelError, quoted};
 use crate::script::ScriptModel;
+use crate::thresholds::{self, Threshold, Thresholds};
 use sdk::{Inspection, OperatorError};
 use std::path::Path;
 
@@ -47,11 +48,38 @@ impl AnyModel {
         }
     }
 
-    /// Score from which on a voxel counts as lesion.
-    pub const fn threshold(&self) -> f64 {
+    /// The threshold of cases that have these sequences.
+    pub fn threshold(&self, present: &[&str]) -> Threshold {
+        let (whole, without) = self.thresholds();
+        thresholds::of(without, whole, &self.needs().zeroed(present))
+    }
+
+    /// What must be said of the threshold of cases that have these sequences: that it was chosen for others. Of an untrained model
+    /// nothing, as its threshold was chosen for none.
+    pub fn foreign_threshold(&self, present: &[&str]) -> Option<String> {
+        let Threshold { score, own } = self.threshold(present);
+        let absent = quoted(&self.needs().zeroed(present));
+        (self.trained() && !own).then(|| {
+            format!(
+                "model `{}`: its threshold {score} was chosen with all sequences, none for cases without {absent}, where \
+                 it may find too little or too much",
+                self.name()
+            )
+        })
+    }
+
+    /// Of cases with all sequences, and of those that lack some.
+    const fn thresholds(&self) -> (f64, &Thresholds) {
         match self {
-            Self::Slices(model) => model.card.threshold,
-            Self::Script(model) => model.card.threshold,
+            Self::Slices(model) => (model.card.threshold, &model.card.thresholds),
+            Self::Script(model) => (model.card.threshold, &model.card.thresholds),
+        }
+    }
+
+    const fn trained(&self) -> bool {
+        match self {
+            Self::Slices(model) => model.card.trained,
+            Self::Script(model) => model.card.trained,
         }
     }
 
@@ -68,11 +96,11 @@ impl AnyModel {
 
     /// What must be said wherever it is used.
     pub fn warnings(&self) -> Vec<String> {
-        let (trained, warning) = match self {
-            Self::Slices(model) => (model.card.trained, &model.card.warning),
-            Self::Script(model) => (model.card.trained, &model.card.warning),
+        let warning = match self {
+            Self::Slices(model) => &model.card.warning,
+            Self::Script(model) => &model.card.warning,
         };
-        let untrained = (!trained).then(|| {
+        let untrained = (!self.trained()).then(|| {
             let name = self.name();
             format!("UNTRAINED MODEL: the weights of `{name}` come from no training; its scores mean nothing")
         });
@@ -137,10 +165,11 @@ pub fn inspect(path: &Path) -> Result<Inspection, OperatorError> {
     };
     tell("channels", needs.channels.iter().map(named).collect::<Vec<_>>().join(", "));
     tell("works with", patterns(&needs));
-    tell("threshold", model.threshold().to_string());
+    let (whole, without) = model.thresholds();
+    tell("threshold", thresholds::told(without, whole));
     let card = model.card_json()?;
     for (key, value) in card.as_object().into_iter().flatten() {
-        if !["channels", "threshold", "warning", "format"].contains(&key.as_str()) {
+        if !["channels", "threshold", "thresholds", "warning", "format"].contains(&key.as_str()) {
             tell(key, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         }
     }
@@ -178,6 +207,18 @@ mod tests {
         let error = choose(&models, &["flair"]).unwrap_err().to_string();
         assert!(error.contains("`flair`: `all` needs `bravo`; `some` needs `bravo`\nhint: "), "{error}");
         assert!(matches!(choose(&[], &["bravo"]), Err(ModelError::NoneNamed)));
+    }
+
+    #[test]
+    fn inspect_tells_the_threshold_of_each_pattern() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut card = untrained(0.0625, 1);
+        card.thresholds.insert("t1_post,flair".to_owned(), 0.0625);
+        write_initial(&path, &card, 1).unwrap();
+        let lines = inspect(&path).unwrap().lines;
+        let told = lines.iter().filter(|line| line.0.starts_with("threshold")).collect::<Vec<_>>();
+        assert_eq!(told, [&("threshold".to_owned(), "0.5\n0.0625 without `t1_post`, `flair`".to_owned())]);
     }
 
     #[test]

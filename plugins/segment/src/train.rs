@@ -8,26 +8,29 @@
 
 mod checkpoint;
 mod cohort;
+mod development;
 mod judge;
 mod lessons;
 mod outcome;
 mod settings;
 
 pub use cohort::Split;
-pub use settings::{Criterion, Options, TrainError};
+pub use settings::{Criterion, Decay, Options, TrainError};
 
 use crate::backend::{Backend, Gradient, Trainer};
+use crate::card::Card;
 use crate::file::{Entry, Stored, encode};
 use crate::model::Model;
-use crate::segmentation::{self, CaseImages, Plan};
+use crate::segmentation;
 use crate::stack::Rule;
 use crate::{initial, network};
 use checkpoint::{Checkpoint, Progress};
 use cohort::{Cached, Member};
-use judge::{Figures, Tally};
+use judge::Figures;
 use lessons::{Deck, fill};
 use neuroloom_segment_abi::Recipe;
-use sdk::{Cases, Context, Inputs, OperatorError, Outputs, Place};
+use outcome::Outcome;
+use sdk::{Cases, Context, OperatorError, Outputs, Place};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -39,11 +42,11 @@ const SHORT_RUN_DECAY: f64 = 0.9;
 /// What an epoch said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// From 1.
+    /// From 1; 0 for weights that were not taught here.
     epoch: usize,
     /// Steps so far.
     steps: usize,
-    /// Mean loss of a voxel over the epoch.
+    /// Mean loss of a voxel over the epoch; 0 for epoch 0.
     loss: f64,
     /// Of the development cases; absent without any.
     auc: Option<f64>,
@@ -55,6 +58,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    fn of(epoch: usize, steps: usize, loss: f64, figures: Figures) -> Self {
+        let known = |value: f64| value.is_finite().then_some(value);
+        let (auc, dice) = (known(figures.auc), known(figures.dice));
+        Self { epoch, steps, loss, auc, dice, threshold: figures.threshold, best: false }
+    }
+
     /// What the best epoch is chosen by: AUC, or without development cases the loss.
     fn merit(&self) -> f64 {
         self.auc.unwrap_or(-self.loss)
@@ -64,6 +73,8 @@ impl Row {
 /// A run.
 struct Run<'a> {
     options: &'a Options,
+    /// The model's card, but for what only the run can tell.
+    card: Card,
     place: &'a Place,
     backend: Backend,
     ctx: &'a Context,
@@ -75,7 +86,7 @@ struct Run<'a> {
     checkpoint: Checkpoint,
 }
 
-/// Learns from a cohort.
+/// Learns from a cohort, or, without an epoch, chooses the thresholds of a model that others taught.
 ///
 /// # Errors
 /// [`TrainError`]; a value that cannot be read; the backend's; the stage was asked to stop.
@@ -87,17 +98,25 @@ pub(crate) fn train(
 ) -> Result<Outputs, OperatorError> {
     options.check()?;
     let members = cohort::members(cases, options, ctx)?;
-    let cached = read_cases(cases, &members, options, ctx)?;
+    let cached = if options.judges_only() { Vec::new() } else { read_cases(cases, &members, options, ctx)? };
     let deck = Deck::new(&cached);
-    if deck.with_lesion() == 0 {
+    if deck.with_lesion() == 0 && !options.judges_only() {
         return Err(TrainError::NoLesion { cases: cached.len() }.into());
     }
     let backend = Backend::open(place)?;
     let tensors = network::tensors(options.width, options.slices * options.channels.len());
     let checkpoint = Checkpoint(ctx.resume_dir()?);
-    let run = Run { options, place, backend, ctx, cases, members, cached, deck, tensors, checkpoint };
-    let (progress, weights) = run.learn()?;
-    outcome::outputs(options, &run.members, &progress.curve, &weights)
+    let card = match &options.start {
+        Some(file) if options.judges_only() => Model::read_header(file.as_ref())?.card,
+        _ => options.card(),
+    };
+    let run = Run { options, card, place, backend, ctx, cases, members, cached, deck, tensors, checkpoint };
+    let (curve, weights) = if options.judges_only() { run.judge_start()? } else { run.learn()? };
+    let without = run.without(&weights)?;
+    outcome::outputs(
+        &Outcome { options, card: &run.card, members: &run.members, curve: &curve, without: &without },
+        &weights,
+    )
 }
 
 fn read_cases(
@@ -183,8 +202,19 @@ impl Run<'_> {
         (lesion.max(1.0) * self.options.positive_weight / others).ln() as f32
     }
 
-    /// All epochs, or up to `patience` after the best. Returns the best weights.
-    fn learn(&self) -> Result<(Progress, Vec<Entry>), OperatorError> {
+    /// The weights of `start`, and what they do as they are.
+    fn judge_start(&self) -> Result<(Vec<Row>, Vec<Entry>), OperatorError> {
+        let (trainer, _) = self.begin()?;
+        let weights = checkpoint::weights(&trainer, &self.tensors)?;
+        let figures = self.figures(&weights)?;
+        if !figures.dice.is_finite() {
+            return Err(TrainError::NothingToJudge { cases: self.development().count() }.into());
+        }
+        Ok((vec![Row { best: true, ..Row::of(0, 0, 0.0, figures) }], weights))
+    }
+
+    /// All epochs, or up to `patience` after the best. Returns what each said, and the best weights.
+    fn learn(&self) -> Result<(Vec<Row>, Vec<Entry>), OperatorError> {
         let (mut trainer, mut progress) = self.begin()?;
         let per_epoch = self.steps_per_epoch();
         let mut written = Instant::now();
@@ -205,7 +235,7 @@ impl Run<'_> {
             self.checkpoint.write(&trainer, &self.tensors, &progress)?;
         }
         let best = self.checkpoint.best(&self.tensors)?;
-        Ok((progress, best))
+        Ok((progress.curve, best))
     }
 
     fn is_over(&self, curve: &[Row]) -> bool {
@@ -239,23 +269,23 @@ impl Run<'_> {
             teacher.gradient(&stack, [frames.len(), height, width, channels], &truth)
         });
         let gradients: Vec<Gradient> = gradients.into_iter().collect::<Result<_, _>>()?;
-        Ok(trainer.step(gradients)?)
+        Ok(trainer.step(gradients, self.share(step))?)
+    }
+
+    /// The share of the step size that a step takes, by how it falls.
+    fn share(&self, step: usize) -> f64 {
+        let all = (self.steps_per_epoch() * self.options.epochs) as f64;
+        match self.options.decay {
+            Decay::None => 1.0,
+            Decay::Cosine => f64::midpoint(1.0, (std::f64::consts::PI * step as f64 / all).cos()),
+        }
     }
 
     /// Ends an epoch: what the development cases say, and whether the weights are the best so far.
     fn judge(&self, trainer: &Trainer, progress: &mut Progress) -> Result<(), OperatorError> {
         let weights = checkpoint::weights(trainer, &self.tensors)?;
-        let figures = self.figures(&weights)?;
-        let known = |value: f64| value.is_finite().then_some(value);
-        let mut row = Row {
-            epoch: progress.curve.len() + 1,
-            steps: progress.steps,
-            loss: progress.loss() / self.steps_per_epoch() as f64,
-            auc: known(figures.auc),
-            dice: known(figures.dice),
-            threshold: figures.threshold,
-            best: false,
-        };
+        let loss = progress.loss() / self.steps_per_epoch() as f64;
+        let mut row = Row::of(progress.curve.len() + 1, progress.steps, loss, self.figures(&weights)?);
         row.best = progress.curve.iter().all(|before| row.merit() > before.merit());
         if row.best {
             self.checkpoint.keep(&weights)?;
@@ -273,30 +303,4 @@ impl Run<'_> {
         progress.set_loss(0.0);
         Ok(())
     }
-
-    fn figures(&self, weights: &[Entry]) -> Result<Figures, OperatorError> {
-        let card = self.options.card();
-        let file = encode(&card.metadata(), weights, Stored::F32);
-        let session = self.backend.session(&file, self.place)?;
-        let scorer =
-            |stack: &[f32], shape: [usize; 4], logits: &mut [f32]| session.logits(stack, shape, logits);
-        let mut tallies = Vec::new();
-        for member in self.members.iter().filter(|member| member.split == Split::Development) {
-            let inputs = self.cases.inputs(member.index)?;
-            let case = case_images(&inputs, self.options)?;
-            let plan = Plan { batch: 1, skip_empty: true };
-            let scores = segmentation::scores(&case, &card, plan, &scorer, self.ctx)?;
-            let truth: Vec<bool> = inputs.labels("truth")?.voxels().iter().map(|v| *v != 0).collect();
-            tallies.push(Tally::new(&scores, &truth, case.mask.as_ref()));
-        }
-        Ok(judge::figures(&tallies, self.options))
-    }
-}
-
-fn case_images(inputs: &Inputs, options: &Options) -> Result<CaseImages, OperatorError> {
-    let images = inputs.images("channels")?;
-    let image =
-        |name: &String| images.iter().find(|(member, _)| member == name).map(|(_, image)| image.clone());
-    let channels = options.channels.iter().map(image).collect();
-    Ok(CaseImages { channels, mask: inputs.optional_mask("mask")? })
 }

@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 
 /// Version of this table. A backend of another version is refused.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The backend's library, without `lib` and `.so`.
 pub const LIBRARY: &str = "neuroloom_segment_torch";
 /// The one symbol of the backend: a function of type [`Entry`].
@@ -224,9 +224,9 @@ pub struct Table {
     /// The gradient of a lesson's mean loss; null means failed. On a CPU each call takes the calling thread alone; calls may come
     /// from several threads at once, but not during `step`.
     pub gradient: unsafe extern "C" fn(*const Trainer, &Lesson<'_>, &mut Message<'_>) -> *mut Gradient,
-    /// One step along the mean of gradients (never none), summed in their order; takes the gradients, whatever comes. Returns
-    /// the mean loss; NaN means failed, or that the loss is none.
-    pub step: unsafe extern "C" fn(*mut Trainer, *const *mut Gradient, usize, &mut Message<'_>) -> f64,
+    /// One step along the mean of gradients (never none), summed in their order, of that share (0..=1) of the recipe's step size;
+    /// takes the gradients, whatever comes. Returns the mean loss; NaN means failed, or that the loss is none.
+    pub step: unsafe extern "C" fn(*mut Trainer, *const *mut Gradient, usize, f64, &mut Message<'_>) -> f64,
     /// Copies the tensor of that name (a weight; a moment under its prefix) into as many floats as it has.
     pub read: unsafe extern "C" fn(*const Trainer, Lent<'_>, *mut f32, usize, &mut Message<'_>) -> bool,
     /// Closes a trainer; it is not used again.

@@ -83,9 +83,11 @@ impl Trainer {
 
     /// One step along the mean of gradients, summed in their order; returns the mean loss of a voxel.
     ///
+    /// * `share`: of the recipe's step size, 0..=1.
+    ///
     /// # Errors
     /// [`BackendError::Backend`]: none is given, or the loss is not finite.
-    pub fn step(&mut self, gradients: Vec<Gradient>) -> Result<f64, BackendError> {
+    pub fn step(&mut self, gradients: Vec<Gradient>, share: f64) -> Result<f64, BackendError> {
         if gradients.is_empty() {
             return Err(BackendError::Backend("a step without a gradient".to_owned()));
         }
@@ -94,7 +96,7 @@ impl Trainer {
         let list: Vec<*mut abi::Gradient> = gradients.iter().map(|own| own.gradient).collect();
         gradients.into_iter().for_each(std::mem::forget);
         // SAFETY: the trainer is open and nobody else has it; the gradients are given away here, once.
-        let loss = unsafe { (self.table.step)(self.trainer, list.as_ptr(), list.len(), &mut message) };
+        let loss = unsafe { (self.table.step)(self.trainer, list.as_ptr(), list.len(), share, &mut message) };
         let text = read(message.len, &block);
         match loss.is_finite() {
             true => Ok(loss),

@@ -1,6 +1,7 @@
 //! The card of a TorchScript network: a TOML file beside it that says what the network cannot say itself.
 
 use crate::card::{Channel, Needs, usable};
+use crate::thresholds::{self, Thresholds};
 use serde::{Deserialize, Serialize};
 
 /// What `format` must say.
@@ -184,6 +185,9 @@ pub struct ScriptCard {
     /// Score from which on a voxel counts as lesion.
     #[serde(default = "half")]
     pub threshold: f64,
+    /// The same for cases that lack sequences.
+    #[serde(default, skip_serializing_if = "Thresholds::is_empty")]
+    pub thresholds: Thresholds,
     /// Whether its weights come from training.
     #[serde(default = "yes")]
     pub trained: bool,
@@ -248,6 +252,8 @@ impl ScriptCard {
         is(overlap, "overlap", self.overlap.to_string(), "a share from 0 to 0.9")?;
         let score = (0.0..=1.0).contains(&self.threshold);
         is(score, "threshold", self.threshold.to_string(), "a score in 0..=1")?;
+        let patterns = thresholds::usable(&self.thresholds, &self.needs());
+        is(patterns, "thresholds", format!("{:?}", self.thresholds), thresholds::EXPECTED)?;
         let [low, high] = self.percentiles;
         is(
             0.0 <= low && low < high && high <= 100.0,
@@ -338,6 +344,11 @@ licence = "MIT"
             ("input = \"3d\"", "input = \"4d\"", "4d"),
             ("version = \"1\"", "version = \"1\"\noverlap = 0.95", "`overlap` is 0.95"),
             ("version = \"1\"", "version = \"1\"\noverlapp = 0.5", "overlapp"),
+            (
+                "version = \"1\"",
+                "version = \"1\"\nthresholds = { t1_post = 0.5 }",
+                "`thresholds` is {\"t1_post\": 0.5}",
+            ),
             ("version = \"1\"", "version = \"1\"\norientation = \"RLS\"", "`orientation` is `RLS`"),
             (
                 "version = \"1\"",

@@ -1,8 +1,10 @@
 //! What a training leaves: the model file with its card, the curve, and what each case was for.
 
 use super::cohort::{Member, Split};
+use super::development::Judged;
 use super::{Options, Row};
 use crate::card::Card;
+use crate::costs;
 use crate::file::{Entry, encode};
 use sdk::{Column, Document, Facts, OperatorError, Outputs, Table, Value};
 
@@ -10,18 +12,28 @@ use sdk::{Column, Document, Facts, OperatorError, Outputs, Table, Value};
 const PHANTOMS: &str =
     "PHANTOM-TRAINED MODEL: it learned from synthetic heads; for demonstration only, not for patients";
 
+/// The card's key for digests of files that had a part in the model.
+const DIGESTS: &str = "training_digests";
+
+/// How a run went.
+pub(super) struct Outcome<'a> {
+    pub(super) options: &'a Options,
+    /// The model's card, but for what only the run can tell.
+    pub(super) card: &'a Card,
+    pub(super) members: &'a [Member],
+    pub(super) curve: &'a [Row],
+    /// The best weights' figures without some sequences.
+    pub(super) without: &'a [Judged],
+}
+
 /// All outputs.
 ///
 /// # Errors
 /// When JSON cannot be made.
-pub(super) fn outputs(
-    options: &Options,
-    members: &[Member],
-    curve: &[Row],
-    weights: &[Entry],
-) -> Result<Outputs, OperatorError> {
+pub(super) fn outputs(outcome: &Outcome<'_>, weights: &[Entry]) -> Result<Outputs, OperatorError> {
+    let Outcome { options, members, curve, .. } = outcome;
     let best = curve.iter().rev().find(|row| row.best);
-    let card = card(options, members, best)?;
+    let card = card(outcome, best)?;
     let mut facts = Facts::new();
     if !card.warning.is_empty() {
         facts.warn(card.warning.clone());
@@ -41,9 +53,49 @@ pub(super) fn outputs(
         .with("splits", Value::from(split_table(members)).facts(&facts)))
 }
 
-fn card(options: &Options, members: &[Member], best: Option<&Row>) -> Result<Card, OperatorError> {
-    let mut card = options.card();
-    let learned: Vec<&Member> = members.iter().filter(|member| member.split != Split::Test).collect();
+fn card(outcome: &Outcome<'_>, best: Option<&Row>) -> Result<Card, OperatorError> {
+    let Outcome { options, members, without, .. } = outcome;
+    let mut card = outcome.card.clone();
+    if options.judges_only() {
+        judged_anew(&mut card, outcome);
+    } else {
+        taught(&mut card, options, members)?;
+    }
+    if let Some(row) = best {
+        card.threshold = row.threshold;
+        let mut figures = figures_of(&card);
+        if row.epoch > 0 {
+            figures.insert("epoch".to_owned(), row.epoch.into());
+            figures.insert("steps".to_owned(), row.steps.into());
+            figures.insert("loss".to_owned(), row.loss.into());
+        }
+        figures.insert("development_auc".to_owned(), row.auc.into());
+        figures.insert("development_dice".to_owned(), row.dice.into());
+        figures.insert("development_without".to_owned(), figures_without(without));
+        card.other.insert("figures".to_owned(), serde_json::Value::Object(figures).to_string());
+    }
+    card.thresholds =
+        without.iter().map(|judged| (judged.pattern.clone(), judged.figures.threshold)).collect();
+    // What chose a threshold is no test of it either.
+    let mut digests: Vec<String> =
+        card.other.get(DIGESTS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    for digest in members.iter().filter(|member| used(options, member)).flat_map(|member| &member.digests) {
+        if !digests.contains(digest) {
+            digests.push(digest.clone());
+        }
+    }
+    card.other.insert(DIGESTS.to_owned(), serde_json::to_string(&digests)?);
+    Ok(card)
+}
+
+/// Whether a case had a part in the model.
+fn used(options: &Options, member: &Member) -> bool {
+    member.split == Split::Development || member.split == Split::Train && !options.judges_only()
+}
+
+/// What the training says of itself.
+fn taught(card: &mut Card, options: &Options, members: &[Member]) -> Result<(), OperatorError> {
+    let learned: Vec<&Member> = members.iter().filter(|member| used(options, member)).collect();
     let count = |split| members.iter().filter(|member| member.split == split).count();
     let subjects: std::collections::BTreeSet<&str> =
         learned.iter().map(|member| member.subject.as_str()).collect();
@@ -61,28 +113,49 @@ fn card(options: &Options, members: &[Member], best: Option<&Row>) -> Result<Car
             PHANTOMS.clone_into(&mut card.warning);
         }
     }
-    if let Some(row) = best {
-        card.threshold = row.threshold;
-        let figures = serde_json::json!({
-            "epoch": row.epoch, "steps": row.steps, "loss": row.loss,
-            "development_auc": row.auc, "development_dice": row.dice,
-        });
-        card.other.insert("figures".to_owned(), figures.to_string());
-    }
     let mut recipe = serde_json::to_value(options)?;
     // A path is the site's own matter.
     recipe["start"] = serde_json::json!(options.start.is_some());
     card.other.insert("recipe".to_owned(), recipe.to_string());
-    let digests: Vec<&str> = learned.iter().flat_map(|member| &member.digests).map(String::as_str).collect();
-    card.other.insert("training_digests".to_owned(), serde_json::to_string(&digests)?);
-    Ok(card)
+    Ok(())
+}
+
+/// What choosing thresholds says of itself. What was measured at the old ones is no longer so.
+fn judged_anew(card: &mut Card, outcome: &Outcome<'_>) {
+    let Outcome { options, members, .. } = outcome;
+    let cases: Vec<&Member> = members.iter().filter(|member| used(options, member)).collect();
+    let by = serde_json::json!({
+        "cases": cases.len(),
+        "lesions": cases.iter().map(|member| member.lesions).sum::<usize>(),
+        "criterion": options.criterion,
+        "judge_every": options.judge_every,
+    });
+    card.version.clone_from(&options.version);
+    card.other.insert("thresholds_by".to_owned(), by.to_string());
+    card.other.remove(costs::KEY);
+}
+
+/// The figures that the card has already.
+fn figures_of(card: &Card) -> serde_json::Map<String, serde_json::Value> {
+    card.other.get("figures").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// AUC and Dice of each pattern; null where there is none.
+fn figures_without(without: &[Judged]) -> serde_json::Value {
+    let told =
+        |Judged { figures, .. }: &Judged| serde_json::json!({ "auc": figures.auc, "dice": figures.dice });
+    without
+        .iter()
+        .map(|judged| (judged.pattern.clone(), told(judged)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn curve_table(curve: &[Row]) -> Table {
     let mut table = Table::new(vec![
-        Column::new("epoch", "", "from 1"),
+        Column::new("epoch", "", "from 1; 0 for weights that were not taught here"),
         Column::new("steps", "", "steps so far"),
-        Column::new("loss", "", "mean weighted cross-entropy of a voxel over the epoch"),
+        Column::new("loss", "", "mean weighted cross-entropy of a voxel over the epoch; 0 for epoch 0"),
         Column::new("auc", "", "area under the ROC curve, mean over development cases"),
         Column::new("dice", "", "Dice at the threshold, mean over development cases"),
         Column::new("threshold", "", "score from which on a voxel counts as lesion"),

@@ -27,6 +27,18 @@ pub enum Criterion {
     Fixed,
 }
 
+/// How the step size falls over the steps of all epochs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(crate = "sdk::schemars")]
+pub enum Decay {
+    /// Not at all.
+    #[default]
+    None,
+    /// To nothing, along half a cosine (Loshchilov and Hutter, ICLR 2017, without restarts).
+    Cosine,
+}
+
 /// Settings of `train`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -57,8 +69,8 @@ pub struct Options {
     pub edge: Edge,
     /// How `channels` were equalised; goes into the card.
     pub equalisation: Equalisation,
-    /// Most times that as many slices are drawn as there are.
-    #[schemars(range(min = 1, max = 1000))]
+    /// Most times that as many slices are drawn as there are. 0: the model of `start` stays as it is, only its thresholds are chosen.
+    #[schemars(range(min = 0, max = 1000))]
     pub epochs: usize,
     /// Steps of an epoch; 0 for as many as draw each slice once in the mean.
     pub steps_per_epoch: usize,
@@ -75,6 +87,8 @@ pub struct Options {
     /// Step size of Adam.
     #[schemars(range(min = 1e-8, max = 1.0))]
     pub learning_rate: f64,
+    /// How the step size falls over the steps of all epochs.
+    pub decay: Decay,
     /// Times a kernel, added to its gradient.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub l2: f64,
@@ -91,8 +105,11 @@ pub struct Options {
     /// Epochs without a better AUC on the development cases after which to stop.
     #[schemars(range(min = 1, max = 1000))]
     pub patience: usize,
-    /// How the threshold is chosen.
+    /// How the threshold is chosen, and with `dropout` those of cases that lack one or two sequences.
     pub criterion: Criterion,
+    /// For the latter each how-manieth slice of a development case is scored; 1 for all.
+    #[schemars(range(min = 1, max = 100))]
+    pub judge_every: usize,
     /// Score from which on a voxel counts as lesion, for `criterion = "fixed"`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: f64,
@@ -126,6 +143,7 @@ impl Default for Options {
             micro_batch: 4,
             crop: 0,
             learning_rate: 1e-3,
+            decay: Decay::None,
             l2: 1e-5,
             positive_weight: 10.0,
             dropout: 0.0,
@@ -133,6 +151,7 @@ impl Default for Options {
             seed: 1,
             patience: 3,
             criterion: Criterion::Dice,
+            judge_every: 1,
             threshold: 0.5,
             stored: Stored::F32,
             checkpoint_seconds: 300.0,
@@ -185,6 +204,15 @@ pub enum TrainError {
     )]
     NoLesion {
         /// Cases to learn from.
+        cases: usize,
+    },
+    /// Nothing to choose thresholds by.
+    #[error(
+        "none of the {cases} development cases has a lesion, so no threshold can be chosen\n\
+         hint: say `dev` in the column `split` of cases with lesions"
+    )]
+    NothingToJudge {
+        /// Development cases.
         cases: usize,
     },
     /// Slices of another size.
@@ -272,12 +300,18 @@ impl Options {
         if !self.crop.is_multiple_of(STRIDE) || self.crop > LARGEST_CROP {
             return bad("crop", self.crop.to_string(), "a multiple of 4 up to 4096, or 0 for whole slices");
         }
-        if self.epochs == 0 || self.patience == 0 {
+        if self.patience == 0 {
+            return bad("patience", "0".to_owned(), "at least 1");
+        }
+        if self.judges_only() && self.start.is_none() {
             return bad(
                 "epochs",
-                format!("{} with `patience` {}", self.epochs, self.patience),
-                "at least 1 of each",
+                "0 without `start`".to_owned(),
+                "a model to choose thresholds for, or at least 1",
             );
+        }
+        if !(1..=100).contains(&self.judge_every) {
+            return bad("judge_every", self.judge_every.to_string(), "1 to 100");
         }
         self.check_numbers()
     }
@@ -313,6 +347,11 @@ impl Options {
         if found == expected { Ok(()) } else { Err(TrainError::Start { found, expected }) }
     }
 
+    /// Whether nothing is learned, but thresholds are chosen for the model of `start`.
+    pub(super) const fn judges_only(&self) -> bool {
+        self.epochs == 0
+    }
+
     /// Voxels along `i` and `j` of what is read of a slice of a case.
     pub(super) const fn window(&self, shape: [usize; 3]) -> [usize; 2] {
         if self.crop == 0 { [shape[0], shape[1]] } else { [self.crop; 2] }
@@ -332,6 +371,7 @@ impl Options {
             edge: self.edge,
             equalisation: self.equalisation,
             threshold: self.threshold,
+            thresholds: BTreeMap::new(),
             trained: true,
             trained_on: String::new(),
             domain: self.domain.clone(),
@@ -348,7 +388,9 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_be_used_are_named() {
-        let wrong: [(Options, &str); 7] = [
+        let wrong: [(Options, &str); 9] = [
+            (Options { epochs: 0, ..Options::default() }, "`epochs` is 0 without `start`, where a model"),
+            (Options { judge_every: 0, ..Options::default() }, "`judge_every` is 0, where 1 to 100"),
             (Options { crop: 30, ..Options::default() }, "`crop` is 30, where a multiple of 4"),
             (
                 Options { micro_batch: 5, ..Options::default() },

@@ -72,6 +72,7 @@ pub(crate) unsafe extern "C" fn step(
     trainer: *mut abi::Trainer,
     gradients: *const *mut abi::Gradient,
     count: usize,
+    share: f64,
     message: &mut abi::Message<'_>,
 ) -> f64 {
     let work = || {
@@ -83,7 +84,7 @@ pub(crate) unsafe extern "C" fn step(
         let own = |gradient: &*mut abi::Gradient| *unsafe { Box::from_raw(gradient.cast::<Gradient>()) };
         let gradients: Vec<Gradient> = list.iter().map(own).collect();
         tch::set_num_threads(1);
-        Ok(opened.trainer.step(&gradients)?)
+        Ok(opened.trainer.step(&gradients, share)?)
     };
     guarded(work).unwrap_or_else(|error| {
         write(message, &error.to_string());

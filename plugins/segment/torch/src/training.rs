@@ -143,20 +143,21 @@ impl Trainer {
         Ok(Gradient { parts, seen: pass.seen, loss })
     }
 
-    /// One step of Adam along the mean of `gradients`, summed in their order. Returns the mean loss.
+    /// One step of Adam along the mean of `gradients`, summed in their order, of that `share` of the recipe's step size. Returns
+    /// the mean loss.
     ///
     /// # Errors
     /// libtorch's.
-    pub(crate) fn step(&mut self, gradients: &[Gradient]) -> Result<f64, NetworkError> {
+    pub(crate) fn step(&mut self, gradients: &[Gradient], share: f64) -> Result<f64, NetworkError> {
         let loss = gradients.iter().map(|gradient| gradient.loss).sum::<f64>() / gradients.len() as f64;
         if loss.is_finite() {
             self.steps += 1.0;
-            tch::no_grad(|| self.adam(gradients).and_then(|()| self.remember(gradients)))?;
+            tch::no_grad(|| self.adam(gradients, share).and_then(|()| self.remember(gradients)))?;
         }
         Ok(loss)
     }
 
-    fn adam(&mut self, gradients: &[Gradient]) -> Result<(), TchError> {
+    fn adam(&mut self, gradients: &[Gradient], share: f64) -> Result<(), TchError> {
         let Recipe { learning_rate, beta1, beta2, epsilon, l2, .. } = self.recipe;
         let steps = self.steps as i32;
         let (first_bias, second_bias) = (1.0 - beta1.powi(steps), 1.0 - beta2.powi(steps));
@@ -169,7 +170,7 @@ impl Trainer {
             let _ = first.f_mul_scalar_(beta1)?.f_add_(&mean.f_mul_scalar(1.0 - beta1)?)?;
             let _ = second.f_mul_scalar_(beta2)?.f_add_(&mean.f_mul(&mean)?.f_mul_scalar(1.0 - beta2)?)?;
             let root = second.f_sqrt()?.f_div_scalar(second_bias.sqrt())?.f_add_scalar(epsilon)?;
-            let change = first.f_div(&root)?.f_mul_scalar(learning_rate / first_bias)?;
+            let change = first.f_div(&root)?.f_mul_scalar(share * learning_rate / first_bias)?;
             let _ = parameter.value.f_sub_(&change)?;
         }
         Ok(())

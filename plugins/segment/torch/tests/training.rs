@@ -87,7 +87,7 @@ fn adam_s_first_step_is_its_formula_and_follows_the_loss_s_own_slope() {
     let before = untaught();
     let mut first = trainer(&before, &RECIPE);
     let gradients = vec![gradient(&first, 0)];
-    let loss = first.step(gradients).unwrap();
+    let loss = first.step(gradients, 1.0).unwrap();
     for entry in before.iter().filter(|entry| !entry.name.contains("running")) {
         let read =
             |prefix: &str| first.read(&format!("{prefix}{}", entry.name), entry.numbers.len()).unwrap();
@@ -111,7 +111,7 @@ fn adam_s_first_step_is_its_formula_and_follows_the_loss_s_own_slope() {
             weights[entry].numbers[steepest] += change;
             let mut trainer = trainer(&weights, &RECIPE);
             let gradients = vec![gradient(&trainer, 0)];
-            trainer.step(gradients).unwrap()
+            trainer.step(gradients, 1.0).unwrap()
         };
         let difference = (at(3e-4) - at(-3e-4)) / 6e-4;
         let slope = f64::from(slopes[steepest]) / 0.1;
@@ -120,10 +120,23 @@ fn adam_s_first_step_is_its_formula_and_follows_the_loss_s_own_slope() {
     assert!((at_start(&before) - loss).abs() < 1e-12, "a step's loss is that before it");
 }
 
+#[test]
+fn a_quarter_of_the_step_size_moves_a_quarter_as_far() {
+    let after = |share: f64| {
+        let mut trainer = trainer(&untaught(), &RECIPE);
+        let gradients = vec![gradient(&trainer, 0)];
+        trainer.step(gradients, share).unwrap();
+        f64::from(trainer.read("deconv.bias", 1).unwrap()[0])
+    };
+    let (start, quarter, whole) = (after(0.0), after(0.25), after(1.0));
+    assert!((whole - start).abs() > 5e-4, "Adam's first step is the step size");
+    assert!(((quarter - start) - 0.25 * (whole - start)).abs() < 1e-6, "{start} {quarter} {whole}");
+}
+
 fn at_start(weights: &[Entry]) -> f64 {
     let mut trainer = trainer(weights, &RECIPE);
     let gradients = vec![gradient(&trainer, 0)];
-    trainer.step(gradients).unwrap()
+    trainer.step(gradients, 1.0).unwrap()
 }
 
 #[test]
@@ -131,7 +144,7 @@ fn a_step_along_two_lessons_is_the_step_along_their_mean_and_l2_holds_kernels_al
     let read = |recipe: &Recipe, shifts: &[usize], name: &str| {
         let mut trainer = trainer(&untaught(), recipe);
         let gradients = shifts.iter().map(|shift| gradient(&trainer, *shift)).collect();
-        trainer.step(gradients).unwrap();
+        trainer.step(gradients, 1.0).unwrap();
         trainer.read(&format!("{}{name}", MOMENTS[0]), 1).unwrap()[0]
     };
     let bias = |shifts: &[usize]| read(&RECIPE, shifts, "deconv.bias");
@@ -142,7 +155,7 @@ fn a_step_along_two_lessons_is_the_step_along_their_mean_and_l2_holds_kernels_al
     let moved = |recipe: &Recipe| {
         let mut trainer = trainer(&untaught(), recipe);
         let gradients = vec![gradient(&trainer, 0)];
-        trainer.step(gradients).unwrap();
+        trainer.step(gradients, 1.0).unwrap();
         let tensor = tensors().into_iter().find(|tensor| tensor.name == "conv2.conv.weight").unwrap();
         trainer.read(&format!("{}conv2.conv.weight", MOMENTS[0]), tensor.len()).unwrap()
     };
@@ -167,7 +180,7 @@ fn a_run_that_was_written_and_read_again_goes_on_to_the_same_bits_on_any_thread(
             } else {
                 vec![gradient(trainer, step), gradient(trainer, step + 1)]
             };
-            trainer.step(gradients).unwrap();
+            trainer.step(gradients, 1.0).unwrap();
         }
     };
     let mut whole = trainer(&untaught(), &RECIPE);
@@ -187,7 +200,7 @@ fn what_was_learned_scores_as_it_did_while_learning() {
     let mut losses = Vec::new();
     for _ in 0..60 {
         let gradients = vec![gradient(&trainer, 0)];
-        losses.push(trainer.step(gradients).unwrap());
+        losses.push(trainer.step(gradients, 1.0).unwrap());
     }
     assert!(losses[59] < 0.5 * losses[0], "{} to {}", losses[0], losses[59]);
     // The running statistics are those of the one lesson now, so that the folded network makes nearly its logits.
@@ -212,11 +225,11 @@ fn lessons_that_do_not_fit_and_losses_that_are_none_are_errors() {
     assert!(error.contains("do not make a lesson"), "{error}");
     let wide = vec![0.0; 2 * SIDE * SIDE * 5];
     assert!(trainer.gradient(&wide, [2, SIDE, SIDE, 5], &truth).is_err(), "the weights read 3 channels");
-    let error = trainer.step(Vec::new()).unwrap_err().to_string();
+    let error = trainer.step(Vec::new(), 1.0).unwrap_err().to_string();
     assert!(error.contains("without a gradient"), "{error}");
     let nan = vec![f32::NAN; stack.len()];
     let gradients = vec![trainer.gradient(&nan, [2, SIDE, SIDE, CHANNELS], &truth).unwrap()];
-    let error = trainer.step(gradients).unwrap_err().to_string();
+    let error = trainer.step(gradients, 1.0).unwrap_err().to_string();
     assert!(error.contains("the loss is NaN\nhint: lower `learning_rate`"), "{error}");
     let unknown = trainer.read("conv9", 1).unwrap_err().to_string();
     assert!(unknown.contains("no tensor `conv9`"), "{unknown}");
