@@ -38,7 +38,7 @@ impl Operator for FitMatrix {
             .about("any image; its slices are across the third stored axis")],
         outputs: &[Port::image("image")
             .derived("fitted", "g")
-            .about("the same box in `matrix` x `matrix` voxels a slice")],
+            .about("the same box in slices of `matrix` x `matrix` voxels")],
         citation: "Grøvik E, Yi D, Iv M, Tong E, Rubin D, Zaharchuk G. Deep learning enables automatic detection and \
                    segmentation of brain metastases on multisequence MRI. J Magn Reson Imaging 2020;51:175-182.",
         ..OperatorInfo::CASE
@@ -57,7 +57,7 @@ impl Operator for FitMatrix {
 
     fn run(&mut self, inputs: &Inputs, ctx: &Context) -> Result<Outputs, OperatorError> {
         let image = inputs.image("image")?;
-        let fitted = fit_matrix::fit(&image, self.options.matrix, ctx)?;
+        let fitted = fit_matrix::fit_slices(&image, &self.options, ctx)?;
         let warnings = fit_matrix::warnings(&image, &fitted);
         let mut value = Value::from(fitted).facts(&inputs.facts("image"));
         for warning in warnings {
