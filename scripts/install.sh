@@ -11,6 +11,12 @@ for plugin in "$build"/libneuroloom_*.so; do
     *) install -m 755 "$plugin" "$prefix/lib/neuroloom/plugins/" ;;
     esac
 done
+for program in "$build"/bench_*; do
+    case "$program" in
+    *.d) ;;
+    *) install -m 755 "$program" "$prefix/lib/neuroloom/plugins/" ;;
+    esac
+done
 cp -RL third_party/libtorch/lib "$prefix/lib/neuroloom/libtorch/"
 cp -R workflows "$prefix/share/neuroloom/"
 echo "installed below $prefix; run $prefix/bin/neuroloom doctor" >&2

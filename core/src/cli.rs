@@ -1,6 +1,7 @@
 //! The command line. Data go to stdout, all else to stderr.
 
 mod batch;
+mod bench;
 mod cache;
 mod cancel;
 mod check;
@@ -136,6 +137,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Look after the results that are kept for later runs
     Cache(cache::CacheArgs),
+    /// Time an operator by the program that its plugin brings for that
+    Bench(bench::BenchArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Look whether this machine is ready
@@ -199,6 +202,7 @@ pub fn main() -> ExitCode {
         Command::Model(args) => model::model(&cli.common, &args),
         Command::Schema(args) => schema::schema(&cli.common, &args),
         Command::Cache(args) => cache::cache(&cli.common, &args),
+        Command::Bench(args) => bench::bench(&cli.common, &args),
         Command::Completions(args) => Ok(completions::completions(&args)),
         Command::Doctor => doctor::doctor(&cli.common),
         Command::Slurm(args) => slurm::slurm(&args),

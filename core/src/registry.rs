@@ -335,6 +335,22 @@ fn libraries_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The programs of a plugin folder whose name begins with `prefix`, each under the rest of its name: lower-case letters, digits and
+/// underscores. Like a plugin, a program that anyone may replace is not there.
+pub fn programs_in(folder: &Path, prefix: &str) -> Vec<(String, PathBuf)> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let named = |path: PathBuf| {
+        let file = path.file_name()?.to_str()?;
+        let name = file.strip_prefix(prefix)?.strip_suffix(std::env::consts::EXE_SUFFIX)?;
+        let fits = !name.is_empty() && name.chars().all(plain) && path.is_file();
+        (fits && refuse_world_writable(&path).is_ok()).then(|| (name.to_owned(), path.clone()))
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut programs: Vec<_> = entries.filter_map(|entry| named(entry.ok()?.path())).collect();
+    programs.sort();
+    programs
+}
+
 #[cfg(unix)]
 fn refuse_world_writable(path: &Path) -> Result<(), PluginError> {
     use std::os::unix::fs::MetadataExt;

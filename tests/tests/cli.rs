@@ -69,6 +69,21 @@ fn the_doctor_finds_all_plugins_and_no_problem() {
 }
 
 #[test]
+fn an_operator_is_timed_by_the_program_of_its_plugin() {
+    let small = ["--slices", "3", "--side", "16", "--width", "0.0625", "--repeats", "3", "--device", "cpu"];
+    let timed = finish(neuroloom().args(["bench", "segment"]).args(small));
+    assert_eq!(timed.code, Some(0), "{}", timed.stderr);
+    let figures: serde_json::Value = serde_json::from_str(&timed.stdout).expect("one JSON text");
+    assert_eq!((figures["slices"].as_u64(), figures["all_s"].as_array().map(Vec::len)), (Some(3), Some(3)));
+    assert!(figures["median_s"].as_f64().is_some_and(|seconds| seconds > 0.0), "{figures}");
+    assert_eq!(ask(&["bench", "segment", "--slices", "none"]).code, Some(2));
+    assert_eq!(ask(&["bench"]).stdout, "segment\n");
+    let unknown = ask(&["bench", "bet"]);
+    let told = "error: no plugin folder holds a program `bench_bet`\nhint: `segment` can be timed here\n";
+    assert_eq!((unknown.code, unknown.stderr.as_str()), (Some(2), told));
+}
+
+#[test]
 fn a_log_for_programs_is_one_json_object_a_line() {
     let out = scratch().join("logged");
     let run = finish(phantom(&out).args(["--log-format", "json"]));
