@@ -247,7 +247,7 @@ fn describe(options: &Options, wiring: &Wiring) -> Result<Interface, OperatorErr
         note = format!("{note}, with zeros for {}", model::quoted(&zeroed));
         let threshold = choice.model.threshold(&present);
         if threshold.own {
-            note = format!("{note} and a threshold of their own, {:.4}", threshold.score);
+            note = format!("{note} and a threshold chosen for that, {:.4}", threshold.score);
         }
     }
     let known = |name: &&str| needs.channels.iter().any(|channel| channel.name == **name);
@@ -457,7 +457,7 @@ mod tests {
         let notes = |names: &[&str]| Segment::interface(&options, &wiring(names)).unwrap().notes;
         assert_eq!(
             notes(&["t1_pre", "t1_post", "bravo"]),
-            ["model `taught`, with zeros for `flair` and a threshold of their own, 0.1250"]
+            ["model `taught`, with zeros for `flair` and a threshold chosen for that, 0.1250"]
         );
         assert_eq!(
             notes(&["t1_pre", "bravo"]),
