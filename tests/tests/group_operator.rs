@@ -125,7 +125,7 @@ fn a_group_operator_of_a_loaded_library_sees_all_cases_and_why_some_failed() {
     assert_eq!((census.state, census.reason.as_str()), (GroupState::Done, "missing"));
     let table = bench.text("group/census/group_desc-numbers_table.tsv");
     assert_eq!(table, "case\tnumber\tfailure\nsub-a\t1.5\tn/a\nsub-b\tn/a\tno brain found\nsub-c\t-2\tn/a\n");
-    assert!(bench.text(".bidsignore").lines().any(|line| line == "group/"));
+    assert!(bench.text(".bidsignore").lines().any(|line| line == "/group"));
     assert!(bench.out().join("dataset_description.json").is_file());
     assert_eq!(names(&bench.out().join(".neuroloom/tmp")), Vec::<String>::new());
     assert!(!bench.out().join(".neuroloom/resume").exists());

@@ -10,6 +10,9 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// The line of `.bidsignore` for what group stages made. With a slash at its end the validator complains of the folder itself.
+const GROUP: &str = "/group";
+
 /// A value of an output of the cohort.
 pub type GroupValue<'a> = (&'a GroupOutput, String, Value);
 
@@ -75,7 +78,7 @@ impl Publisher {
     ) -> Result<Vec<Published>, PublishError> {
         let place = self.place();
         let roots = group.values.iter().filter_map(RootFile::of);
-        let ignored = roots.map(|file| file.path.display().to_string()).chain(["group/".to_owned()]);
+        let ignored = roots.map(|file| file.path.display().to_string()).chain([GROUP.to_owned()]);
         self.describe(Path::new(""), group.graph, ignored.collect::<BTreeSet<_>>())?;
         let records = place.state.path().join(&group.whose.records);
         let before = Attempts::read(&records).latest_ok().map(|(number, end)| {
