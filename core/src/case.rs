@@ -20,11 +20,12 @@ mod slices;
 mod table;
 mod tsv;
 
+pub(crate) use bids::DESCRIPTION;
 pub(crate) use cohort::in_time_order;
 pub use cohort::{Cohort, CohortCase, CohortKind, Filters, Given, NearMiss, Problem};
 pub use error::CohortError;
 pub use slices::{Orientation, Slices};
-pub(crate) use tsv::Tsv;
+pub(crate) use tsv::{NOT_AVAILABLE, Tsv, present};
 
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,7 @@
 mod dataset;
 mod files;
 mod group;
+mod participants;
 mod transaction;
 
 pub use group::{GroupPublication, GroupValue};
@@ -134,6 +135,15 @@ pub struct Published {
     pub path: PathBuf,
 }
 
+/// What a site wants of its output folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How many replaced results of a case are kept.
+    pub keep_replaced: usize,
+    /// Whether what the raw data set's table says of participants is copied.
+    pub copy_participants: bool,
+}
+
 /// Publishes into one output folder. Cases may be published from several threads at once.
 #[derive(Debug)]
 pub struct Publisher {
@@ -152,7 +162,7 @@ impl Publisher {
     pub fn open(
         out: &Path,
         inputs: &mut dyn Iterator<Item = &Path>,
-        keep_replaced: usize,
+        policy: Policy,
     ) -> Result<(Self, Vec<String>), PublishError> {
         if out.is_file() {
             return Err(PublishError::NotAFolder { path: out.to_owned() });
@@ -173,9 +183,12 @@ impl Publisher {
         state.make()?;
         let tmp = state.tmp();
         tempfile::tempfile_in(&tmp).map_err(io(&tmp))?;
-        let place = Place { out: out.to_owned(), state, keep_replaced };
+        let raw = roots.into_iter().next();
+        let told = raw.clone().filter(|_| policy.copy_participants);
+        let place = Place { out: out.to_owned(), state, keep_replaced: policy.keep_replaced, told };
         let said = transaction::recover(&place)?;
-        Ok((Self { place, raw: roots.into_iter().next(), roots: Mutex::new(()) }, said))
+        participants::refresh(&place)?;
+        Ok((Self { place, raw, roots: Mutex::new(()) }, said))
     }
 
     /// The folder that is published into.
@@ -218,7 +231,10 @@ impl Publisher {
             let folder = transaction.folder(&target, &old)?;
             let written = files::write_all(&folder, case, values)?;
             end.outputs.extend(entries(&folder, &target, &written)?);
-            if !aside && dataset::kind_of(case.graph, within) == DatasetKind::Raw {
+            let outermost = within.as_os_str().is_empty();
+            let lists = dataset::kind_of(case.graph, within) == DatasetKind::Raw
+                || (outermost && participants::are_told_of(&self.place));
+            if !aside && lists {
                 transaction.list_participants(within.clone());
             }
             let path = |file| self.place.out.join(&target).join(file);

@@ -8,7 +8,7 @@ use crate::batch::{Finished, Session, Start, Submission, Task};
 use crate::case::{BadLabel, CaseLabel, Slices};
 use crate::compare::{self, CaseComparison, CompareError, FileComparison, Selection, Verdict};
 use crate::plan::{Graph, Plan};
-use crate::publish::PublishError;
+use crate::publish::{Policy, PublishError};
 use crate::record::{Attempts, End, Ending, InputEntry, Liveness, RecordError, State, StateFolder};
 use crate::registry::Registry;
 use crate::runner::{self, CaseInput, CaseJob, CaseResult, RunOptions, StageState};
@@ -255,7 +255,7 @@ pub fn rerun(
     let session = Session::open(&mut Start {
         out: scratch,
         inputs: &mut files.iter().map(PathBuf::as_path),
-        keep_replaced: 0,
+        policy: Policy { keep_replaced: 0, copy_participants: false },
         submission: &recorded.submission,
         keeping: options.keeping.as_ref(),
         part: None,

@@ -4,6 +4,7 @@
 //! `/etc/neuroloom`.
 
 use crate::case::Orientation;
+use crate::publish::Policy;
 use crate::slurm::SlurmSite;
 use crate::store::{DEFAULT_MAX_GIB, GIB};
 use serde::{Deserialize, Deserializer};
@@ -141,6 +142,8 @@ pub struct Batch {
     pub keep_replaced: usize,
     /// Where cases run unless `--executor` says it.
     pub executor: Executor,
+    /// Whether the columns of the raw data set's `participants.tsv` are copied into the output's.
+    pub copy_participants: bool,
 }
 
 /// Where the cases of a batch run.
@@ -156,7 +159,17 @@ pub enum Executor {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { keep_replaced: 1, executor: Executor::Local }
+        Self { keep_replaced: 1, executor: Executor::Local, copy_participants: true }
+    }
+}
+
+impl Batch {
+    /// What is wanted of output folders; `keep_replaced` as on the command line.
+    pub fn policy(&self, keep_replaced: Option<usize>) -> Policy {
+        Policy {
+            keep_replaced: keep_replaced.unwrap_or(self.keep_replaced),
+            copy_participants: self.copy_participants,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use neuroloom_core::group::{self, GroupCase, GroupResult, GroupRun, GroupState};
 use neuroloom_core::plan::Graph;
-use neuroloom_core::publish::Publisher;
+use neuroloom_core::publish::{Policy, Publisher};
 use neuroloom_core::record::{Attempts, Ending};
 use neuroloom_core::registry::Registry;
 use neuroloom_core::runner::RunOptions;
@@ -70,7 +70,8 @@ impl Bench {
     fn run(&self, cases: &[GroupCase]) -> Vec<GroupResult> {
         let options = RunOptions { cores: 2, ..RunOptions::default() };
         let keys = NodeKeys::new(&self.graph, &self.registry, &Memo::in_memory(), &options.site).unwrap();
-        let (publisher, _) = Publisher::open(&self.out(), &mut std::iter::empty(), 1).unwrap();
+        let policy = Policy { keep_replaced: 1, copy_participants: true };
+        let (publisher, _) = Publisher::open(&self.out(), &mut std::iter::empty(), policy).unwrap();
         let run = GroupRun {
             part: None,
             graph: &self.graph,

@@ -3,9 +3,9 @@
 use super::decide::{bytes, content, fingerprint, place_of};
 use super::heart::Heart;
 use super::log::RunLog;
-use crate::case::CaseLabel;
+use crate::case::{CaseLabel, DESCRIPTION};
 use crate::plan::{Graph, Plan};
-use crate::publish::{Publication, PublishError, Published, Publisher, SourceFile};
+use crate::publish::{Policy, Publication, PublishError, Published, Publisher, SourceFile};
 use crate::record::{
     self, Attempts, Claim, Claimed, End, Ending, FORMAT, InputEntry, Process, RecordError, StageEntry,
     StateFolder, Token, write_new,
@@ -74,8 +74,8 @@ pub struct Start<'a> {
     pub out: &'a Path,
     /// All files that its cases will be read from.
     pub inputs: &'a mut dyn Iterator<Item = &'a Path>,
-    /// How many replaced results of a case are kept.
-    pub keep_replaced: usize,
+    /// What the site wants of its output folders.
+    pub policy: Policy,
     /// What was asked for.
     pub submission: &'a Submission,
     /// What identifies results and files; without it no record has a fingerprint.
@@ -160,7 +160,11 @@ impl Session {
     /// # Errors
     /// [`PublishError`] if the folder is not ours to write to.
     pub fn open(start: &mut Start<'_>) -> Result<Self, PublishError> {
-        let (publisher, said) = Publisher::open(start.out, start.inputs, start.keep_replaced)?;
+        // The cohort first: its files may be links to somewhere else.
+        let cohort = start.submission.cohort.as_ref().map(|cohort| cohort.join(DESCRIPTION));
+        let cohort = cohort.filter(|path| path.is_file());
+        let mut inputs = cohort.as_deref().into_iter().chain(start.inputs.map(|path| -> &Path { path }));
+        let (publisher, said) = Publisher::open(start.out, &mut inputs, start.policy)?;
         let state = &publisher.place().state;
         let (run, within) = match start.part {
             Some(part) => (part.run, part.home()),

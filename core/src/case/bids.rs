@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What marks the root of a data set.
-pub(super) const DESCRIPTION: &str = "dataset_description.json";
+pub(crate) const DESCRIPTION: &str = "dataset_description.json";
 
 /// A folder's names: folders, files.
 #[derive(Debug, Default)]

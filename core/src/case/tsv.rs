@@ -4,7 +4,7 @@ use super::CohortError;
 use std::path::{Path, PathBuf};
 
 /// What stands for no value, as BIDS writes it.
-pub(super) const NOT_AVAILABLE: &str = "n/a";
+pub(crate) const NOT_AVAILABLE: &str = "n/a";
 
 /// A table with a head; no row is longer or shorter than the head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,16 @@ impl Tsv {
     /// [`CohortError`] if it cannot be read, has no head or two columns of one name, or a row of another length.
     pub(crate) fn read(path: &Path) -> Result<Self, CohortError> {
         let text = std::fs::read_to_string(path).map_err(|source| CohortError::unreadable(path, source))?;
+        Self::parse(path, &text)
+    }
+
+    /// The table that a file holds.
+    ///
+    /// # Errors
+    /// [`CohortError`] if it has no head or two columns of one name, or a row of another length.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, CohortError> {
         let wrong = |message: String, hint: &str| CohortError::table(path, message, hint);
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
         let Some((_, head)) = lines.next().filter(|(_, head)| !head.trim().is_empty()) else {
             return Err(wrong(
@@ -68,6 +76,6 @@ impl Tsv {
 }
 
 /// The cell's text; none for `n/a` and for an empty cell.
-pub(super) fn present(cell: &str) -> Option<&str> {
+pub(crate) fn present(cell: &str) -> Option<&str> {
     (!cell.is_empty() && cell != NOT_AVAILABLE).then_some(cell)
 }

@@ -87,36 +87,36 @@ impl BatchArgs {
 pub(super) fn batch(common: &Common, args: &BatchArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     let scene = Scene::prepare(common, args)?;
-    let held = || Hands::of(&scene.state).held(&scene.state);
     let slurm = args.executor.unwrap_or(scene.site.batch.executor) == Executor::Slurm;
     if args.dry_run {
-        let cases = scene.decide(&held(), None);
+        let cases = scene.decide_all();
         let scripts = if slurm { submit::scripts(&scene, &cases)? } else { Vec::new() };
         return Ok(dry_run(args, &cases, &scripts));
     }
-    let submission = args.means.submission(
-        "batch",
-        &args.workflow,
-        Some(args.cohort.path()),
-        &scene.graph,
-        &scene.registry,
-    );
-    let session = scene.open(&submission, None)?;
-    let cases = scene.decide(&held(), None);
-    manifest::freeze(session.state(), &session.home(), &cases)?;
-    announce(session.run(), &cases);
+    let (session, cases) = scene.begin("batch")?;
     if slurm {
         return submit::submit(&scene, session, &cases, began);
     }
     let gathered = Gathered::of(&scene.graph, &scene.cohort, &cases);
-    let mut options = args.means.options(&scene.site, &scene.stop, scene.keeping.clone());
+    run_here(&scene, session, cases, gathered.as_ref(), began)
+}
+
+/// Runs the cases that are to run in this process, then the stages over the cases that were `gathered`.
+pub(super) fn run_here(
+    scene: &Scene<'_>,
+    session: Session,
+    cases: Vec<Decided>,
+    gathered: Option<&Gathered>,
+    began: Instant,
+) -> Result<Exit, Failure> {
+    let mut options = scene.args.means.options(&scene.site, &scene.stop, scene.keeping.clone());
     let mut summary = scene.run(&session, cases, &mut options);
     let groups =
-        gathered.map(|gathered| scene.run_groups(&session, &options, None, &gathered)).unwrap_or_default();
+        gathered.map(|gathered| scene.run_groups(&session, &options, None, gathered)).unwrap_or_default();
     summary.groups_failed = groups.iter().filter(|group| group.state == GroupState::Failed).count();
     drop(session);
     summary.seconds = began.elapsed().as_secs_f64();
-    Ok(conclude(args, &summary, &serde_json::to_value(&groups)?, scene.stop.stopped()))
+    Ok(conclude(scene.args, &summary, &serde_json::to_value(&groups)?, scene.stop.stopped()))
 }
 
 /// All that a command over a cohort needs, looked at and found good.
@@ -171,6 +171,26 @@ impl<'a> Scene<'a> {
         decider.all(&self.cohort, &self.capability)
     }
 
+    /// Looks at all cases, but for those that Slurm has in hand.
+    pub(super) fn decide_all(&self) -> Vec<Decided> {
+        self.decide(&Hands::of(&self.state).held(&self.state), None)
+    }
+
+    /// Takes hold of the output folder for a new run, and says which cases run. `command` is what asked for it.
+    pub(super) fn begin(&self, command: &str) -> Result<(Session, Vec<Decided>), Failure> {
+        let session = self.open(&self.submission(command), None)?;
+        let cases = self.decide_all();
+        manifest::freeze(session.state(), &session.home(), &cases)?;
+        announce(session.run(), &cases);
+        Ok((session, cases))
+    }
+
+    /// What was asked for.
+    pub(super) fn submission(&self, command: &str) -> Submission {
+        let (args, cohort) = (self.args, self.args.cohort.path());
+        args.means.submission(command, &args.workflow, Some(cohort), &self.graph, &self.registry)
+    }
+
     /// Takes hold of the output folder.
     pub(super) fn open(&self, submission: &Submission, part: Option<Part>) -> Result<Session, Failure> {
         let inputs: Vec<BTreeMap<String, CaseInput>> =
@@ -178,7 +198,7 @@ impl<'a> Scene<'a> {
         let session = Session::open(&mut Start {
             out: &self.args.out,
             inputs: &mut inputs.iter().flat_map(BTreeMap::values).filter_map(place_of),
-            keep_replaced: self.args.keep_replaced.unwrap_or(self.site.batch.keep_replaced),
+            policy: self.site.batch.policy(self.args.keep_replaced),
             submission,
             keeping: Some(&self.keeping),
             part,

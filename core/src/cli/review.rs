@@ -204,7 +204,7 @@ fn make(
     let session = Session::open(&mut Start {
         out: &out,
         inputs: &mut case.inputs.values().filter_map(place_of),
-        keep_replaced: site.batch.keep_replaced,
+        policy: site.batch.policy(None),
         submission: &submission,
         keeping: Some(&case.keeping),
         part: None,

@@ -52,7 +52,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let session = Session::open(&mut Start {
         out: &args.out,
         inputs: &mut inputs.values().filter_map(place_of),
-        keep_replaced: site.batch.keep_replaced,
+        policy: site.batch.policy(None),
         submission: &submission,
         keeping: Some(&keeping),
         part: None,

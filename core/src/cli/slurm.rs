@@ -158,7 +158,7 @@ fn run_task(
     let session = Session::open(&mut Start {
         out: &args.out,
         inputs: &mut cases.iter().flat_map(|case| case.inputs.values()).filter_map(place_of),
-        keep_replaced: args.keep_replaced.unwrap_or(site.batch.keep_replaced),
+        policy: site.batch.policy(args.keep_replaced),
         submission,
         keeping: Some(&keeping),
         part: Some(part),

@@ -1,4 +1,4 @@
-//! The files at the root of a data set: `dataset_description.json`, `.bidsignore`, `participants.tsv`.
+//! The files at the root of a data set: `dataset_description.json`, `.bidsignore`; `participants.tsv` is in a module of its own.
 //!
 //! Several processes may publish into one data set. So what a file must hold is kept elsewhere, in names that none takes from
 //! another: the subjects' folders themselves, and one small file for each set of lines. Whoever writes then looks again until
@@ -105,7 +105,7 @@ fn ignore(place: &Place, within: &Path, mut lines: BTreeSet<String>) -> Result<(
     };
     settle(place, &place.out.join(within).join(".bidsignore"), |before| {
         let lines: BTreeSet<String> = before.lines().map(str::to_owned).chain(all()).collect();
-        text_of(&lines)
+        Ok(text_of(&lines))
     })
 }
 
@@ -119,49 +119,29 @@ fn slug(within: &Path) -> String {
     if parts.is_empty() { "root".to_owned() } else { parts.join("+") }
 }
 
-/// Brings a file to what it should be, and looks again: another process may have written at the same time.
-fn settle(place: &Place, path: &Path, wanted: impl Fn(&str) -> String) -> Result<(), PublishError> {
+/// Brings a file to what it should be, and looks again: another process may have written at the same time. What is no text is
+/// nobody's that writes here, and stays as it is.
+pub(super) fn settle(
+    place: &Place,
+    path: &Path,
+    wanted: impl Fn(&str) -> Result<String, PublishError>,
+) -> Result<(), PublishError> {
     for _ in 0..TRIES {
         let before = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                tracing::warn!("{} is no text in UTF-8, and was left as it is", path.display());
+                return Ok(());
+            }
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(path)(error)),
             text => text.unwrap_or_default(),
         };
-        let text = wanted(&before);
+        let text = wanted(&before)?;
         if text == before {
             return Ok(());
         }
         write_whole(&place.state, path, text.as_bytes())?;
     }
     Ok(())
-}
-
-/// Adds the subjects whose folders are there to `participants.tsv`, each before the first that comes after it by name.
-pub(super) fn list_participants(place: &Place, within: &Path) -> Result<(), PublishError> {
-    let root = place.out.join(within);
-    settle(place, &root.join("participants.tsv"), |before| {
-        let entries = std::fs::read_dir(&root).into_iter().flatten().filter_map(Result::ok);
-        let folders = entries.filter(|entry| entry.path().is_dir());
-        let names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        with_participants(before, names.filter(|name| name.starts_with("sub-")).collect())
-    })
-}
-
-fn with_participants(before: &str, mut missing: BTreeSet<String>) -> String {
-    let mut lines: Vec<String> = before.lines().map(str::to_owned).collect();
-    if lines.is_empty() {
-        lines.push("participant_id".to_owned());
-    }
-    let columns = lines[0].split('\t').count();
-    let id = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
-    for line in &lines {
-        missing.remove(&id(line));
-    }
-    for subject in missing {
-        let after = lines.iter().skip(1).position(|line| id(line) > subject);
-        let row = format!("{subject}{}", "\tn/a".repeat(columns - 1));
-        lines.insert(after.map_or(lines.len(), |index| index + 1), row);
-    }
-    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
 
 #[cfg(test)]
@@ -174,35 +154,5 @@ mod tests {
         assert_eq!(relative(Path::new("/a"), Path::new("/a/raw")), Path::new("raw"));
         assert_eq!(way_up(Path::new("derivatives/truth")).as_deref(), Some("../.."));
         assert_eq!(way_up(Path::new("")), None);
-    }
-
-    #[test]
-    fn participants_keep_their_columns_and_the_order_of_their_names() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-        assert_eq!(with_participants("", names(&["sub-02", "sub-01"])), "participant_id\nsub-01\nsub-02\n");
-        let before = "participant_id\tage\nsub-01\t41\nsub-03\t50\n";
-        let after = with_participants(before, names(&["sub-01", "sub-02", "sub-04"]));
-        assert_eq!(after, "participant_id\tage\nsub-01\t41\nsub-02\tn/a\nsub-03\t50\nsub-04\tn/a\n");
-    }
-
-    /// Each waits for nobody and knows of nobody, as processes on two machines would.
-    #[test]
-    fn of_many_that_publish_at_once_no_line_is_lost() {
-        let folder = tempfile::tempdir().unwrap();
-        let place =
-            Place { out: folder.path().to_owned(), state: StateFolder::of(folder.path()), keep_replaced: 1 };
-        place.state.make().unwrap();
-        std::thread::scope(|scope| {
-            for number in 10..34 {
-                let place = &place;
-                scope.spawn(move || {
-                    std::fs::create_dir(place.out.join(format!("sub-{number}"))).unwrap();
-                    list_participants(place, Path::new("")).unwrap();
-                });
-            }
-        });
-        let text = std::fs::read_to_string(place.out.join("participants.tsv")).unwrap();
-        let expected: Vec<String> = (10..34).map(|number| format!("sub-{number}")).collect();
-        assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), expected);
     }
 }

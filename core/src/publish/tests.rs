@@ -4,6 +4,8 @@ use crate::plan::OutputPlan;
 use crate::record::{Claimed, Process, is_disk_full, tests_support};
 use sdk::Kind;
 
+const POLICY: Policy = Policy { keep_replaced: 1, copy_participants: true };
+
 /// A workflow with a note for each of two data sets.
 fn graph() -> Graph {
     let output = |name: &str, dataset: Option<&str>| OutputSpec {
@@ -71,7 +73,7 @@ fn publish(publisher: &Publisher, label: &str, text: &str, ending: Ending) -> Ve
 }
 
 fn open(out: &Path) -> Publisher {
-    Publisher::open(out, &mut std::iter::empty(), 1).unwrap().0
+    Publisher::open(out, &mut std::iter::empty(), POLICY).unwrap().0
 }
 
 #[test]
@@ -154,5 +156,5 @@ fn publish_to_a_file() -> PublishError {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "x").unwrap();
-    Publisher::open(&file, &mut std::iter::empty(), 1).map(drop).unwrap_err()
+    Publisher::open(&file, &mut std::iter::empty(), POLICY).map(drop).unwrap_err()
 }

@@ -6,7 +6,7 @@
 //!
 //! A `.ready` folder is taken over by giving it the taker's name: of two processes that try, one succeeds.
 
-use super::{PublishError, dataset, io};
+use super::{PublishError, io, participants};
 use crate::record::{Attempts, End, Ending, FORMAT, Liveness, Owned, StateFolder, sync_folder};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ pub struct Place {
     pub state: StateFolder,
     /// How many replaced results of a case are kept.
     pub keep_replaced: usize,
+    /// The data set whose table of participants is copied.
+    pub told: Option<PathBuf>,
 }
 
 /// Whose change it is: an attempt that the caller has claimed.
@@ -231,7 +233,7 @@ impl Steps {
             // Done before.
             Step::Aside(_) | Step::Place(_) | Step::Values => Ok(()),
             Step::Clear(folder) => remove(&place.out.join(folder)),
-            Step::List(dataset) => dataset::list_participants(place, dataset),
+            Step::List(dataset) => participants::list(place, dataset),
             Step::Record => {
                 let path = ready.join(END);
                 let text = std::fs::read(&path).map_err(io(&path))?;

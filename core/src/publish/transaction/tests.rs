@@ -17,7 +17,7 @@ impl Scene {
         let out = folder.path().to_owned();
         let state = StateFolder::of(&out);
         state.make().unwrap();
-        Self { _folder: folder, place: Place { out, state, keep_replaced: 1 } }
+        Self { _folder: folder, place: Place { out, state, keep_replaced: 1, told: None } }
     }
 
     fn claim(&self) -> u32 {
