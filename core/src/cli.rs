@@ -2,6 +2,7 @@
 
 mod batch;
 mod bench;
+mod bids_app;
 mod cache;
 mod cancel;
 mod check;
@@ -91,6 +92,13 @@ struct WorkflowArgs {
     /// The workflow, a TOML file
     #[arg(value_name = "WORKFLOW")]
     workflow: PathBuf,
+    #[command(flatten)]
+    changes: ChangeArgs,
+}
+
+/// What the command line changes in a workflow.
+#[derive(Debug, Args)]
+struct ChangeArgs {
     /// Let a stage run another operator of the same role
     #[arg(long = "use", value_name = "STAGE=OPERATOR")]
     operators: Vec<String>,
@@ -99,12 +107,22 @@ struct WorkflowArgs {
     set: Vec<String>,
 }
 
+impl ChangeArgs {
+    /// As the workflow's reader takes them.
+    fn overrides(&self) -> Overrides {
+        Overrides { operators: self.operators.clone(), settings: self.set.clone() }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a workflow on one case
     Run(run::RunArgs),
     /// Run a workflow on all cases of a cohort that need it
     Batch(batch::BatchArgs),
+    /// Run a workflow as a BIDS App: level `participant`, then level `group`
+    #[command(version)]
+    BidsApp(bids_app::BidsAppArgs),
     /// Show how an output folder stands: what is done, what runs, what failed
     Status(status::StatusArgs),
     /// End what a batch has with Slurm; the same batch later goes on from there
@@ -186,6 +204,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&cli.common, &args),
         Command::Batch(args) => batch::batch(&cli.common, &args),
+        Command::BidsApp(args) => bids_app::bids_app(&cli.common, args),
         Command::Status(args) => status::status(&args),
         Command::Cancel(args) => cancel::cancel(&args),
         Command::Why(args) => why::why(&args),
@@ -290,6 +309,5 @@ fn load_or_faults(args: &WorkflowArgs, registry: &Registry) -> Result<Result<Gra
         let near = near_miss(&args.workflow);
         return Err(Failure::new(format!("{}: no such workflow file{near}", args.workflow.display())));
     }
-    let overrides = Overrides { operators: args.operators.clone(), settings: args.set.clone() };
-    Ok(workflow::load(&args.workflow, &overrides, registry))
+    Ok(workflow::load(&args.workflow, &args.changes.overrides(), registry))
 }

@@ -6,6 +6,7 @@ use sdk::nifti::{self, WriteOptions};
 use sdk::{AnyVolume, Grid, Image};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -39,6 +40,30 @@ inside = { from = "last.image", bids = "desc-inside_T1w" }
 report = { from = "page.html", bids = "report" }
 "#;
 
+/// A mask, a page, and a page of the cohort.
+const VISITS: &str = r#"
+name = "visits"
+[inputs]
+image = { type = "image", bids = { suffix = "T1w" } }
+[stages.bright]
+operator = "threshold"
+inputs.image = "image"
+settings.above = 50.0
+[stages.page]
+operator = "case_report"
+always = true
+inputs = { reference = "image", mask = "bright.mask", outcome = "case.outcome", plan = "case.plan", provenance = "case.provenance" }
+[outputs]
+mask = { from = "bright.mask", bids = "space-orig_desc-bright_mask", sidecar = { Type = "ROI" } }
+report = { from = "page.html", bids = "report" }
+[cohort.stages.summary]
+operator = "cohort_report"
+inputs.report = "page.json"
+[cohort.outputs]
+cohort_report = { from = "summary.html", root = true }
+cohort_table = { from = "summary.table", bids = "desc-cases_cohort" }
+"#;
+
 /// Voxels along an edge of the images.
 const EDGE: usize = 24;
 
@@ -61,6 +86,32 @@ impl SmallCohort {
         for case in 1..=cases {
             cohort.write_image(&format!("sub-{case:02}"), 100.0);
         }
+        cohort
+    }
+
+    /// A BIDS data set in which each of `sub-01`, `sub-02` and so on came twice, with a table of who took part and a workflow that ends in
+    /// a page of the cohort.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn of_visits(name: &str, subjects: usize) -> Self {
+        let cohort = Self::new(name, 0);
+        cohort.set_workflow(VISITS);
+        let mut table = "participant_id\tage\tsex\n".to_owned();
+        for subject in 1..=subjects {
+            for visit in 1..=2 {
+                cohort.write_image(&format!("sub-{subject:02}_ses-{visit}"), 100.0);
+            }
+            let _ = writeln!(table, "sub-{subject:02}\t{}\t{}", 40 + subject, ["F", "M"][subject % 2]);
+        }
+        let write =
+            |name: &str, text: &str| std::fs::write(cohort.data().join(name), text).expect("it is written");
+        write("participants.tsv", &table);
+        write(
+            "participants.json",
+            r#"{ "age": { "Description": "age at the first visit", "Units": "year" } }"#,
+        );
+        write("dataset_description.json", r#"{ "Name": "noise", "BIDSVersion": "1.10.0" }"#);
         cohort
     }
 
@@ -92,7 +143,8 @@ impl SmallCohort {
 
     /// A case's only file.
     pub fn image(&self, label: &str) -> PathBuf {
-        self.data().join(label).join("anat").join(format!("{label}_T1w.nii"))
+        let folder = label.replace("_ses-", "/ses-");
+        self.data().join(folder).join("anat").join(format!("{label}_T1w.nii"))
     }
 
     /// Writes a case's file: noise that depends on the label, and a corner of a given brightness.
@@ -129,6 +181,14 @@ impl SmallCohort {
     /// `batch` over all cases, two at a time, with the cohort's cache.
     pub fn batch(&self, out: &Path) -> Command {
         self.batch_with(out, "cache")
+    }
+
+    /// `bids-app` with its workflow, and scratch and cache in the folder `work`.
+    pub fn bids_app(&self, out: &Path, level: &str) -> Command {
+        let mut command = neuroloom();
+        command.arg("bids-app").arg(self.data()).arg(out).arg(level);
+        command.arg("--workflow").arg(self.path("small.toml")).arg("--work-dir").arg(self.path("work"));
+        command
     }
 
     /// The same with another cache.

@@ -1,5 +1,6 @@
 //! What is written is valid BIDS, by the validator that the BIDS maintainers publish.
 
+use neuroloom_tests::cohort::SmallCohort;
 use neuroloom_tests::scene::{ALL, main_workflow, patient, scratch, with_candidates};
 use neuroloom_tests::{finish, neuroloom, root, skipped};
 use std::path::{Path, PathBuf};
@@ -74,6 +75,21 @@ fn a_reviewed_data_set_is_valid_bids_and_leaves_the_one_around_it_valid() {
     assert_eq!(errors(&mut command, &out.join("derivatives/reviewed")), Vec::<String>::new());
     let mut command = validator().expect("found above");
     assert_eq!(errors(&mut command, &out), Vec::<String>::new());
+}
+
+#[test]
+fn the_visits_of_a_cohort_with_its_page_and_who_took_part_are_valid_bids() {
+    let Some(mut command) = validator() else { return };
+    let cohort = SmallCohort::of_visits("visits", 2);
+    let out = cohort.data().join("derivatives/neuroloom");
+    for level in ["participant", "group"] {
+        let run = finish(&mut cohort.bids_app(&out, level));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+    }
+    assert!(out.join("cohort-report.html").is_file() && out.join("participants.json").is_file());
+    assert_eq!(errors(&mut command, &out), Vec::<String>::new());
+    let mut command = validator().expect("found above");
+    assert_eq!(errors(&mut command, &cohort.data()), Vec::<String>::new());
 }
 
 /// A validator that finds no fault anywhere would prove nothing.

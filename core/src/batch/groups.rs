@@ -75,6 +75,7 @@ impl Before {
                 present: end.present.clone(),
             },
             Some((_, end)) => failed(end.reason.clone().unwrap_or_else(|| "it failed".to_owned())),
+            None if attempts.latest().is_none() => failed("it has not run".to_owned()),
             None => failed("it has not run to its end".to_owned()),
         }
     }

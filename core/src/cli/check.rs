@@ -4,7 +4,7 @@ use super::{Common, Exit, Failure, Format, WorkflowArgs, colour, load_or_faults,
 use crate::fault::Faults;
 use crate::graph::cost::{CostTable, cost_row, cost_table};
 use crate::registry::Registry;
-use crate::workflow::{self, Overrides};
+use crate::workflow;
 use clap::Args;
 use serde_json::json;
 
@@ -69,8 +69,7 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> 
 
 /// What is wrong with the section `[review]`, if there is one.
 fn review_faults(args: &CheckArgs, registry: &Registry) -> Option<Faults> {
-    let overrides =
-        Overrides { operators: args.workflow.operators.clone(), settings: args.workflow.set.clone() };
+    let overrides = args.workflow.changes.overrides();
     let path = &args.workflow.workflow;
     workflow::has_review(path, &overrides, registry)
         .then(|| workflow::load_review(path, &overrides, registry).err())?

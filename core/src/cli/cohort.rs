@@ -14,13 +14,13 @@ pub(super) struct CohortArgs {
     #[arg(value_name = "COHORT")]
     cohort: PathBuf,
     /// Only these subjects, with or without `sub-`
-    #[arg(long, value_name = "LABEL", num_args = 1..)]
+    #[arg(long, alias = "participant_label", value_name = "LABEL", num_args = 1..)]
     participant_label: Vec<String>,
     /// Only these sessions, with or without `ses-`
-    #[arg(long, value_name = "LABEL", num_args = 1..)]
+    #[arg(long, alias = "session_label", value_name = "LABEL", num_args = 1..)]
     session_label: Vec<String>,
     /// Entities for single inputs, in JSON: `{"t1_pre": {"acquisition": "CUBE", "ceagent": null}}`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "bids_filter", value_name = "FILE")]
     bids_filter: Option<PathBuf>,
 }
 

@@ -38,17 +38,32 @@ pub(super) struct MeansArgs {
     /// Compute everything, and keep nothing
     #[arg(long)]
     no_cache: bool,
+    /// Where scratch folders are made, if the command has a way to say it.
+    #[arg(skip)]
+    scratch: Option<PathBuf>,
 }
 
 impl MeansArgs {
+    /// Lets scratch folders, and the results of stages unless another place is named for them, lie in a working folder.
+    pub(super) fn work_in(&mut self, folder: &Path) -> std::io::Result<()> {
+        let scratch = folder.join("scratch");
+        std::fs::create_dir_all(&scratch)?;
+        if !self.no_cache {
+            self.cache.get_or_insert_with(|| folder.join("cache"));
+        }
+        self.scratch = Some(scratch);
+        Ok(())
+    }
+
     /// What the machine gives: arguments first, then the site, then all there is.
     pub(super) fn options(&self, site: &Site, stop: &Stop, keeping: Keeping) -> RunOptions {
         let defaults = RunOptions::default();
+        let scratch = self.scratch.clone().or_else(|| site.run.scratch.clone());
         RunOptions {
             cores: self.threads.map(usize::from).or(site.run.threads).unwrap_or(defaults.cores),
             memory_mib: self.memory_mib(site),
             device: self.device.clone().or_else(|| site.run.device.clone()).unwrap_or(defaults.device),
-            scratch_root: site.run.scratch.clone().unwrap_or(defaults.scratch_root),
+            scratch_root: scratch.unwrap_or(defaults.scratch_root),
             cancel: Arc::clone(&stop.any),
             site: site.plugin.clone(),
             keeping: Some(keeping),
@@ -87,8 +102,8 @@ impl MeansArgs {
             name: graph.name.clone(),
             digest: graph.digest.clone(),
             files: graph.files.iter().filter_map(digested).collect(),
-            operators: workflow.operators.clone(),
-            settings: workflow.set.clone(),
+            operators: workflow.changes.operators.clone(),
+            settings: workflow.changes.set.clone(),
             cohort: cohort.map(absolute),
             device: self.device.clone(),
             arguments: std::env::args().skip(1).collect(),

@@ -2,7 +2,7 @@
 
 use super::progress::Reporter;
 use super::stop::Stop;
-use super::{Common, Exit, Failure, Format, WorkflowArgs, load, open_site, print, say, table};
+use super::{ChangeArgs, Common, Exit, Failure, Format, WorkflowArgs, load, open_site, print, say, table};
 use crate::batch::{Stopped, Submission};
 use crate::compare::{self, Verdict};
 use crate::plan::Graph;
@@ -87,8 +87,7 @@ pub(super) fn workflow_of(recorded: &Recorded) -> WorkflowArgs {
     let submission = &recorded.submission;
     WorkflowArgs {
         workflow: submission.workflow.clone(),
-        operators: submission.operators.clone(),
-        set: submission.settings.clone(),
+        changes: ChangeArgs { operators: submission.operators.clone(), set: submission.settings.clone() },
     }
 }
 

@@ -43,7 +43,7 @@ if (Viewer) (() => {
     if (Volumes.has("accepted")) await add({ file: file("lesions", await lesions()), colormap: "red", cal_min: .5, cal_max: 1 });
     made.setSliceType(made.sliceTypeRender);
     made.setRenderAzimuthElevation(120, 20);
-    made.setScale(1.4);
+    made.setScale(1.2);
     view = made;
     show();
   }
