@@ -218,6 +218,12 @@ pub struct CaseEntry {
     /// Why the case has no values, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// The way out, if the case failed and one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What a failed case left all the same, such as its page: paths within the output folder, with `/`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
     /// What the cohort's table says of it beside its files: `split`, `date`, `seed` …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, String>,

@@ -4,9 +4,10 @@ use super::decide::{Decided, Decision};
 use crate::case::{Cohort, CohortCase};
 use crate::group::GroupCase;
 use crate::plan::Graph;
-use crate::record::{Attempts, Ending, StateFolder};
+use crate::record::{Attempts, End, Ending, StateFolder};
 use sdk::CaseEntry;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What was decided on a case before the run.
 struct Before {
@@ -54,12 +55,11 @@ impl Gathered {
 
 impl Before {
     fn look(&self, state: &StateFolder) -> GroupCase {
-        let failed = |reason: String| GroupCase {
-            entry: CaseEntry { failure: Some(reason), ..self.entry.clone() },
-            ..GroupCase::default()
-        };
+        let without = |entry| GroupCase { entry, ..GroupCase::default() };
+        let failed =
+            |reason: &str| without(CaseEntry { failure: Some(reason.to_owned()), ..self.entry.clone() });
         if let Decision::Cannot { why } = &self.decision {
-            return failed(why.clone());
+            return failed(why);
         }
         let attempts = Attempts::of_case(state, &self.entry.label);
         let last = if self.decision == Decision::UpToDate {
@@ -74,9 +74,24 @@ impl Before {
                 values: end.values.then(|| Attempts::values_path(attempts.folder(), number)),
                 present: end.present.clone(),
             },
-            Some((_, end)) => failed(end.reason.clone().unwrap_or_else(|| "it failed".to_owned())),
-            None if attempts.latest().is_none() => failed("it has not run".to_owned()),
-            None => failed("it has not run to its end".to_owned()),
+            Some((_, end)) => without(failure(&self.entry, end)),
+            None if attempts.latest().is_none() => failed("it has not run"),
+            None => failed("it has not run to its end"),
         }
+    }
+}
+
+/// A failed case with its reason, the way out, and what it left.
+fn failure(entry: &CaseEntry, end: &End) -> CaseEntry {
+    let left = end.outputs.iter().filter(|file| !file.output.is_empty());
+    let slashed = |path: &Path| {
+        let names = path.components().map(|part| part.as_os_str().to_string_lossy());
+        names.collect::<Vec<_>>().join("/")
+    };
+    CaseEntry {
+        failure: Some(end.reason.clone().unwrap_or_else(|| "it failed".to_owned())),
+        hint: end.hint.clone(),
+        left: left.map(|file| slashed(&file.path)).collect(),
+        ..entry.clone()
     }
 }

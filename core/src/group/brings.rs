@@ -101,7 +101,8 @@ impl Brings {
     pub(super) fn add_to_key(&self, inputs: &mut BTreeMap<String, Option<Digest>>) {
         let label = &self.entry.label;
         if let Some(reason) = &self.entry.failure {
-            inputs.insert(format!("{label}: failure"), Some(Digest::of_bytes(reason.as_bytes())));
+            let told = serde_json::json!([reason, self.entry.hint, self.entry.left]);
+            inputs.insert(format!("{label}: failure"), Some(Digest::of_json(&told)));
         }
         if !self.entry.columns.is_empty() {
             let columns = Digest::of_json(&serde_json::json!(self.entry.columns));

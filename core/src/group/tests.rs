@@ -128,6 +128,17 @@ fn a_key_changes_with_content_failures_and_columns_and_not_with_places() {
     let reasons = ["no brain found", "too dark"].map(|reason| kept.key(&failed("sub-01", reason)));
     assert_ne!(reasons[0], reasons[1]);
     assert_ne!(reasons[0], before);
+    let with = |change: fn(&mut CaseEntry)| {
+        let mut case = failed("sub-01", "no brain found");
+        change(&mut case.entry);
+        kept.key(&case)
+    };
+    assert_ne!(with(|entry| entry.hint = Some("look at it".to_owned())), reasons[0], "the way out is told");
+    assert_ne!(
+        with(|entry| entry.left = vec!["sub-01/page.html".to_owned()]),
+        reasons[0],
+        "and what is left"
+    );
 }
 
 #[test]
