@@ -108,6 +108,16 @@ fn again_runs_only_what_is_missing_or_changed_and_says_why() {
     let old = tree(&scene.out().join(".neuroloom/replaced/sub-02.0001"));
     assert_eq!(of("sub-02", &old), of("sub-02", &first), "the old result is kept as it was");
 
+    let told = finish(neuroloom().arg("status").arg(scene.out()).arg("--stages")).stdout;
+    let row = told.lines().find(|line| line.trim_start().starts_with("phantom ")).unwrap_or(&told);
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(cells[..3], ["phantom", "5", "0"], "all attempts count, none of them cached: {told}");
+    let stage = &scene.ask("status", &[])["stages"][0];
+    let seconds = |name: &str| stage[name].as_f64().unwrap();
+    let [median, most, longest] = ["median_seconds", "p95_seconds", "max_seconds"].map(seconds);
+    assert!(0.0 < median && median <= most && most <= longest, "{stage}");
+    assert!(longest < seconds("total_seconds"), "{stage}");
+
     let why = scene.ask("why", &["sub-02"]);
     assert_eq!(why["state"], "done");
     assert_eq!(why["attempts"][0]["why"], "input `seed` is 7, was 2");

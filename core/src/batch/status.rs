@@ -3,6 +3,7 @@
 use super::look::{self, running_stages, tail, urgency};
 use super::manifest::{self, Line};
 use super::session::Submission;
+use super::stages::{Collected, StageTimes};
 use crate::record::{Attempt, Attempts, Heartbeat, Liveness, State, StateFolder};
 use crate::slurm::{Hands, Held};
 use serde::Serialize;
@@ -27,6 +28,8 @@ pub struct Status {
     pub cases: Vec<CaseStatus>,
     /// The stages over the cohort that were tried: `STAGE`, or `STAGE/sub-01`.
     pub groups: Vec<CaseStatus>,
+    /// What stages took, over all attempts: those of cases in the graph's order, then those over the cohort.
+    pub stages: Vec<StageTimes>,
     /// Files that are no records or are damaged, and why.
     pub odd: Vec<Odd>,
     /// Why Slurm could not be asked, if there was something to ask.
@@ -119,11 +122,13 @@ impl Status {
         let mut labels: BTreeSet<String> = planned.keys().cloned().collect();
         labels.extend(names(&state.cases()));
         let (mut logs, mut odd, mut cases) = (Logs::new(), Vec::new(), Vec::new());
+        let mut stages = Collected::default();
         for label in labels {
             let attempts = Attempts::of_case(&state, &label);
             odd.extend(
                 attempts.odd.iter().map(|(path, reason)| Odd { path: path.clone(), reason: reason.clone() }),
             );
+            stages.add(&attempts);
             let looks = Looks { state: &state, liveness: &liveness, hands: &hands };
             cases.push(looks.case(&attempts, &label, planned.get(&label), &mut logs));
         }
@@ -131,6 +136,7 @@ impl Status {
             .into_iter()
             .map(|name| {
                 let attempts = Attempts::read(&state.groups().join(&name));
+                stages.add(&attempts);
                 Looks { state: &state, liveness: &liveness, hands: &hands }
                     .case(&attempts, &name, None, &mut logs)
                     .1
@@ -152,6 +158,7 @@ impl Status {
             runs: runs.map(|(_, run)| run).collect(),
             cases,
             groups,
+            stages: stages.times(),
             odd,
             trouble: hands.trouble,
         })

@@ -14,6 +14,9 @@ pub(super) struct StatusArgs {
     /// List the cases that are done, too
     #[arg(long)]
     all: bool,
+    /// Tell what each stage took: seconds, and memory where it was measured
+    #[arg(long, conflicts_with = "all")]
+    stages: bool,
     /// How the answer is written
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -29,17 +32,45 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Failure> {
     }
     match args.format {
         Format::Json => print(&serde_json::to_string_pretty(&status)?),
-        Format::Text => print(&text(&status, args.all)),
+        Format::Text if args.stages => print(&format!("{}{}", head(&status), stages(&status))),
+        Format::Text => print(&format!("{}{}", head(&status), cases(&status, args.all))),
     }
     Ok(Exit::Fine)
 }
 
-fn text(status: &Status, all: bool) -> String {
+/// Cases by state, and the runs.
+fn head(status: &Status) -> String {
     let counts: Vec<String> = status.counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let mut text = format!("{} cases: {}\n", status.cases.len(), counts.join(", "));
     for run in &status.runs {
         let _ = writeln!(text, "{}", run_line(run));
     }
+    text
+}
+
+/// What each stage took.
+fn stages(status: &Status) -> String {
+    let titles =
+        ["stage", "runs", "cached", "median s", "95 % s", "max s", "total s", "median MiB", "max MiB"];
+    let mut rows = table::plain(&titles);
+    for stage in &status.stages {
+        let seconds = [stage.median_seconds, stage.p95_seconds, stage.max_seconds, stage.total_seconds];
+        let mib = |mib: Option<u64>, at_most: bool| {
+            mib.map_or_else(|| "–".to_owned(), |mib| format!("{}{mib}", if at_most { "<= " } else { "" }))
+        };
+        let mut row = vec![stage.stage.clone(), stage.runs.to_string(), stage.cached.to_string()];
+        row.extend(
+            seconds.map(|seconds| if stage.runs > 0 { format!("{seconds:.2}") } else { "–".to_owned() }),
+        );
+        row.extend([mib(stage.median_peak_mib, false), mib(stage.max_peak_mib, !stage.alone)]);
+        rows.add_row(row);
+    }
+    format!("\n{rows}")
+}
+
+/// The cases that are not done, or all of them.
+fn cases(status: &Status, all: bool) -> String {
+    let mut text = String::new();
     let shown = |case: &&CaseStatus| all || case.state != "done";
     let mut rows = table::plain(&["case or cohort stage", "state", "attempt", "since", "stage", "why"]);
     for case in status.cases.iter().chain(&status.groups).filter(shown) {
