@@ -284,6 +284,40 @@ fn a_review_that_cannot_be_used_says_why_and_nothing_is_run() {
 }
 
 #[test]
+fn a_review_of_a_case_that_failed_is_refused() {
+    let out = scratch().join("failed");
+    let torn = scratch().join("sub-demo_T1w.nii.gz");
+    std::fs::write(&torn, "no image").unwrap();
+    let mut command = neuroloom();
+    command.args(["run", MAIN, "--no-cache", "--out"]).arg(&out);
+    command.arg("--input").arg(format!("t1_pre={}", torn.display()));
+    command.arg("--input").arg(format!("bravo={}", sequence("bravo").display()));
+    let run = finish(&mut command);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let before = tree(&out);
+    assert!(before.contains_key("sub-demo/sub-demo_report.html"), "it left a page: {:?}", before.keys());
+    let asked = json!({
+        "format": "neuroloom-review", "version": 1, "case": "sub-demo", "reviewed": "0".repeat(64), "reader": "AB",
+        "signed": "2026-05-01T08:00:00Z", "decisions": [],
+    });
+    let answer = finish(&mut review(&out, &[&save("of-failed.json", &asked)]));
+    assert_eq!(answer.code, Some(2), "{}", answer.stderr);
+    for words in ["case `sub-demo` has no result", "failed", "hint: "] {
+        assert!(answer.stderr.contains(words), "no `{words}` in {}", answer.stderr);
+    }
+    assert_eq!(tree(&out), before);
+}
+
+#[test]
+fn without_a_store_a_review_is_made_all_the_same() {
+    let out = run_case("unstored");
+    let file = save("unstored.json", &written(&out, "AB", "2026-05-01T08:00:00Z", ("accepted", "rejected")));
+    fine(&finish(review(&out, &[&file]).arg("--no-cache")));
+    let (form, _) = form(&out);
+    assert!(!labels(&out, "reviewed").contains(&first(&form, "accepted")), "the reader's verdict holds");
+}
+
+#[test]
 fn after_kill_9_the_same_review_completes() {
     let out = run_case("killed");
     let file = save("killed.json", &written(&out, "AB", "2026-05-01T08:00:00Z", ("accepted", "rejected")));

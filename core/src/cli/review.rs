@@ -36,6 +36,15 @@ pub(super) struct ReviewArgs {
     means: MeansArgs,
 }
 
+/// What all cases of a call share.
+struct Call<'a> {
+    common: &'a Common,
+    args: &'a ReviewArgs,
+    site: &'a Site,
+    registry: &'a Arc<Registry>,
+    stop: &'a Stop,
+}
+
 /// A case with all that is known of its reviews, looked at and found good.
 struct Reviewed {
     recorded: Recorded,
@@ -67,9 +76,10 @@ pub(super) fn review(common: &Common, args: &ReviewArgs) -> Result<Exit, Failure
         .map(|(case, reviews)| prepare(args, &site, &registry, case, &reviews))
         .collect::<Result<_, Failure>>()?;
     let stop = Stop::install()?;
+    let call = Call { common, args, site: &site, registry: &registry, stop: &stop };
     let mut exit = Exit::Fine;
     for case in &cases {
-        match one(common, args, (&site, &registry), case, &stop)? {
+        match one(&call, case)? {
             Exit::Fine => {}
             Exit::SomeFailed => exit = Exit::SomeFailed,
             stopped => return Ok(stopped),
@@ -143,14 +153,8 @@ pub(super) fn load(recorded: &Recorded, registry: &Registry) -> Result<(Graph, R
 }
 
 /// Makes the reviewed result of a case, unless it is there.
-fn one(
-    common: &Common,
-    args: &ReviewArgs,
-    (site, registry): (&Site, &Arc<Registry>),
-    case: &Reviewed,
-    stop: &Stop,
-) -> Result<Exit, Failure> {
-    let (label, out) = (&case.recorded.label, args.out.join(FOLDER));
+fn one(call: &Call<'_>, case: &Reviewed) -> Result<Exit, Failure> {
+    let (label, out) = (&case.recorded.label, call.args.out.join(FOLDER));
     match decide(&out, case) {
         Decision::UpToDate => say(&format!("case `{label}` is reviewed so already: nothing was changed")),
         Decision::Busy { why } => {
@@ -159,13 +163,13 @@ fn one(
             )));
         }
         _ => {
-            let exit = make(common, args, (site, registry), case, stop)?;
+            let exit = make(call, case)?;
             if exit != Exit::Fine {
                 return Ok(exit);
             }
         }
     }
-    if let Some(table) = &args.training_table {
+    if let Some(table) = &call.args.training_table {
         train(&out, case, table)?;
     }
     Ok(Exit::Fine)
@@ -188,13 +192,8 @@ fn decide(out: &Path, case: &Reviewed) -> Decision {
     decider.known(case.recorded.label.clone(), case.inputs.clone(), &case.plan).decision
 }
 
-fn make(
-    common: &Common,
-    args: &ReviewArgs,
-    (site, registry): (&Site, &Arc<Registry>),
-    case: &Reviewed,
-    stop: &Stop,
-) -> Result<Exit, Failure> {
+fn make(call: &Call<'_>, case: &Reviewed) -> Result<Exit, Failure> {
+    let Call { common, args, site, registry, stop } = *call;
     let (recorded, graph) = (&case.recorded, &case.graph);
     let (label, out) = (&recorded.label, args.out.join(FOLDER));
     let mut submission = args.means.submission(COMMAND, &case.workflow, None, graph, registry);
