@@ -2,7 +2,7 @@
 //!
 //! It speaks the `DevTools` protocol: JSON messages, each ended by a zero byte, on the browser's file descriptors 3 and 4.
 
-use crate::{scene::scratch, skipped};
+use crate::{root, scene::scratch, skipped};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -18,6 +18,16 @@ pub fn chromium() -> Option<PathBuf> {
         .find(|path| path.is_file());
     if found.is_none() {
         skipped("no chromium is here to open the report");
+    }
+    found
+}
+
+/// The accessibility checker, installed by `make tools` where npm is there; where it is not the test says so.
+pub fn axe() -> Option<String> {
+    let script = root().join("third_party/tools/node_modules/axe-core/axe.min.js");
+    let found = std::fs::read_to_string(&script).ok();
+    if found.is_none() {
+        skipped("axe-core is not here to check the page's accessibility");
     }
     found
 }
@@ -225,5 +235,24 @@ impl Browser {
         let feature = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.call("Emulation.setEmulatedMedia", &feature);
         self.settle();
+    }
+
+    /// Asserts that the page has no serious fault of accessibility and does not scroll sideways, in wide and narrow windows and both
+    /// colour schemes.
+    ///
+    /// # Panics
+    /// When it has one.
+    pub fn is_accessible(&mut self, axe: &str) {
+        self.value(&format!("{axe}; 0"));
+        for (width, scheme) in [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")] {
+            self.look(width, scheme);
+            let faults = self.value(
+                "axe.run().then((found) => found.violations.filter((v) => ['serious', 'critical'].includes(v.impact))
+                    .map((v) => v.id + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120)).join(' | ')))",
+            );
+            assert_eq!(faults, json!([]), "{width} {scheme}");
+            let wide = self.value("document.documentElement.scrollWidth");
+            assert!(wide.as_u64() <= Some(width.into()), "{wide} dots wide in a window of {width}");
+        }
     }
 }

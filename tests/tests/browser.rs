@@ -1,8 +1,8 @@
 //! The report in a browser without a network: it opens without a complaint, and its viewer does what it says.
 
-use neuroloom_tests::browser::{Browser, chromium};
+use neuroloom_tests::browser::{Browser, axe, chromium};
+use neuroloom_tests::finish;
 use neuroloom_tests::scene::{ALL, SEQUENCES, main_workflow, scratch, sequence, with_candidates};
-use neuroloom_tests::{finish, root, skipped};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -160,31 +160,11 @@ fn a_row_leads_to_its_candidate_and_overlays_can_be_taken_off() {
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
 }
 
-/// The accessibility checker, installed by `make tools` where npm is there.
-fn axe() -> Option<String> {
-    let script = root().join("third_party/tools/node_modules/axe-core/axe.min.js");
-    let found = std::fs::read_to_string(&script).ok();
-    if found.is_none() {
-        skipped("axe-core is not here to check the page's accessibility");
-    }
-    found
-}
-
 #[test]
 fn the_page_has_no_serious_accessibility_fault() {
     let (Some(axe), Some(mut browser)) = (axe(), Browser::start("axe")) else { return };
     browser.open(report());
-    browser.value(&format!("{axe}; 0"));
-    for (width, scheme) in [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")] {
-        browser.look(width, scheme);
-        let faults = browser.value(
-            "axe.run().then((found) => found.violations.filter((v) => ['serious', 'critical'].includes(v.impact))
-                .map((v) => v.id + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120)).join(' | ')))",
-        );
-        assert_eq!(faults, serde_json::json!([]), "{width} {scheme}");
-        let wide = browser.value("document.documentElement.scrollWidth");
-        assert!(wide.as_u64() <= Some(width.into()), "{wide} dots wide in a window of {width}");
-    }
+    browser.is_accessible(&axe);
 }
 
 #[test]

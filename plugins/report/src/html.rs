@@ -42,7 +42,7 @@ pub struct Pictures {
     pub legend: Vec<&'static str>,
 }
 
-/// The templates; names end in `.html`, so that everything put into them is escaped.
+/// The templates of a case's page.
 const TEMPLATES: [(&str, &str); 11] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
@@ -58,7 +58,8 @@ const TEMPLATES: [(&str, &str); 11] = [
 ];
 
 /// The page's scripts, in the order in which they build on each other.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
+    include_str!("templates/sort.js"),
     include_str!("templates/page.js"),
     include_str!("templates/volumes.js"),
     include_str!("templates/painting.js"),
@@ -112,6 +113,22 @@ fn marked(text: &str) -> Markup {
     Markup::from_safe_string(coded.collect())
 }
 
+/// Templates by name, with the filter `marked`: names end in `.html`, so that everything put into them is escaped.
+///
+/// # Errors
+/// [`HtmlError`] if a template is at fault.
+pub fn environment(
+    templates: &'static [(&'static str, &'static str)],
+) -> Result<Environment<'static>, HtmlError> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.add_filter("marked", marked);
+    for (name, text) in templates {
+        environment.add_template(name, text)?;
+    }
+    Ok(environment)
+}
+
 /// The page.
 ///
 /// * `review`: of [`crate::form::head`], where a reader can decide.
@@ -119,12 +136,7 @@ fn marked(text: &str) -> Markup {
 /// # Errors
 /// [`HtmlError`] if a template is at fault.
 pub fn page(report: &Report, pictures: &Pictures, review: Option<&str>) -> Result<String, HtmlError> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.add_filter("marked", marked);
-    for (name, text) in TEMPLATES {
-        environment.add_template(name, text)?;
-    }
+    let environment = environment(&TEMPLATES)?;
     let listed = Listed::of(report.lesions.as_ref(), report.candidates.as_ref());
     let graph = Graph::of(&report.stages);
     let bar = bar_stops(report.display_threshold);

@@ -1,7 +1,7 @@
 //! What a workflow can set about the cohort's page.
 
-use sdk::JsonSchema;
 use sdk::serde::{Deserialize, Serialize};
+use sdk::{FileSetting, JsonSchema};
 
 /// Settings of `cohort_report`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -19,12 +19,15 @@ pub struct CohortOptions {
     pub outlier_pictures: usize,
     /// How the files of the cases' own pages end, as their output's `bids` has it; empty for a table without links.
     pub page: String,
+    /// The `evaluation.json` of `summarise`, to be shown beside.
+    pub evaluation: Option<FileSetting>,
 }
 
 impl Default for CohortOptions {
     fn default() -> Self {
         // 3.5: Iglewicz and Hoaglin 1993.
-        Self { outlier_z: 3.5, examples: 3, outlier_pictures: 20, page: "report".to_owned() }
+        let page = "report".to_owned();
+        Self { outlier_z: 3.5, examples: 3, outlier_pictures: 20, page, evaluation: None }
     }
 }
 
@@ -62,7 +65,8 @@ mod tests {
     fn the_readme_names_every_setting_with_its_default() {
         let defaults = serde_json::to_value(CohortOptions::default()).unwrap();
         for (name, default) in defaults.as_object().unwrap() {
-            let row = format!("| `{name}` | `{default}` |");
+            let told = if default.is_null() { "none".to_owned() } else { format!("`{default}`") };
+            let row = format!("| `{name}` | {told} |");
             assert!(include_str!("../../README.md").contains(&row), "the README lacks {row}");
         }
         assert!(CohortOptions { outlier_z: f64::NAN, ..CohortOptions::default() }.check().is_err());

@@ -1,14 +1,22 @@
 //! The cohort's page from what was gathered, and the few pictures that it shows.
 
+use super::curves::{self, Chart};
 use super::gather::{CohortSummary, Row, json};
 use super::options::CohortOptions;
-use crate::html::HtmlError;
-use minijinja::syntax::SyntaxConfig;
+use super::quality::{Strip, strips};
+use crate::html::{self, HtmlError};
+use minijinja::context;
 use minijinja::value::Serde;
-use minijinja::{Environment, context};
 use sdk::serde::Serialize;
 use sdk::{Cases, Context, OperatorError};
 use serde_json::Value;
+
+/// The templates of the page.
+const TEMPLATES: [(&str, &str); 3] = [
+    ("parts.html", include_str!("../templates/parts.html")),
+    ("cohort.html", include_str!("../templates/cohort.html")),
+    ("evaluation.html", include_str!("../templates/evaluation.html")),
+];
 
 /// A case with its picture.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +48,10 @@ pub struct Pictures {
     pub outliers: Vec<Shown>,
     /// Outliers that are in the table alone.
     pub outliers_left: usize,
+    /// Where each case lies by each figure of quality control.
+    pub strips: Vec<Strip>,
+    /// Curves of the evaluation.
+    pub charts: Vec<Chart>,
 }
 
 impl Pictures {
@@ -58,7 +70,9 @@ impl Pictures {
             let tile = json(&cases.inputs(row.index)?, "tile", &row.case)?.unwrap_or_default();
             Ok::<_, OperatorError>(Shown { case: row.clone(), picture: tile["picture"].clone() })
         };
-        let mut pictures = Self::default();
+        let charts =
+            summary.evaluation.as_ref().map(|evaluation| evaluation.charts.clone()).unwrap_or_default();
+        let mut pictures = Self { strips: strips(&summary.cases), charts, ..Self::default() };
         for group in &summary.burden {
             let of_group = summary.cases.iter().filter(|row| row.burden == Some(group.name.as_str()));
             let mut rows: Vec<&Row> = of_group.filter(|row| row.brain_ml.is_some()).collect();
@@ -93,14 +107,13 @@ fn farthest(row: &Row) -> f64 {
 /// # Errors
 /// [`HtmlError`] if a template is at fault.
 pub fn page(summary: &CohortSummary, pictures: &Pictures) -> Result<String, HtmlError> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.add_template("cohort.html", include_str!("../templates/cohort.html"))?;
+    let environment = html::environment(&TEMPLATES)?;
     let shown = context! {
         cohort => Serde(summary),
         pictures => Serde(pictures),
+        chart_size => curves::SIZE,
         css => concat!(include_str!("../templates/page.css"), include_str!("../templates/cohort.css")),
-        js => include_str!("../templates/cohort.js"),
+        js => concat!(include_str!("../templates/sort.js"), include_str!("../templates/cohort.js")),
     };
     Ok(environment.get_template("cohort.html")?.render(shown)?)
 }
