@@ -288,8 +288,7 @@ fn froc(file: &File) -> Chart {
     let (whole, large) = (points(|p| p.fp_per_patient), points(|p| p.fp_10mm3_per_patient));
     let end = whole.iter().chain(&large).map(|place| place.0).fold(0.0, f64::max);
     let x = Axis::up_to("false positives a case", end);
-    let mut chart =
-        Chart::new("FROC curves", x, Axis::share("lesions found"));
+    let mut chart = Chart::new("FROC curves", x, Axis::share("lesions found"));
     chart.line(&whole, "s0", "all components".to_owned());
     chart.line(&large, "s1", "of the size limit or more".to_owned());
     chart
