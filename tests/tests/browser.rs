@@ -160,6 +160,47 @@ fn a_row_leads_to_its_candidate_and_overlays_can_be_taken_off() {
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
 }
 
+/// Length of the picture of an element: the more is drawn on it, the longer.
+fn drawn(browser: &mut Browser, id: &str) -> usize {
+    let place = format!(
+        "(() => {{ const e = document.getElementById('{id}'); e.scrollIntoView(); const r = e.getBoundingClientRect();
+            return {{ x: r.x, y: r.y + scrollY, width: r.width, height: r.height, scale: 1 }}; }})()"
+    );
+    let clip = browser.value(&place);
+    let picture = browser.call("Page.captureScreenshot", &serde_json::json!({"format": "png", "clip": clip}));
+    picture["data"].as_str().map_or(0, str::len)
+}
+
+#[test]
+fn a_3d_view_is_there_where_it_is_asked_for_and_draws_when_it_is_opened() {
+    let Some(mut browser) = Browser::start("solid") else { return };
+    browser.open(report());
+    assert_eq!(browser.value("!document.getElementById('solid') && !window.niivue"), true, "not asked for");
+    let out = scratch().join("report-solid");
+    let mut command = main_workflow(&ALL, &out);
+    let run = finish(with_candidates(command.args(["--set", "page.settings.view_3d=true"])));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    browser.look(800, "light");
+    browser.open(&out.join("sub-demo/sub-demo_report.html"));
+    assert_eq!(browser.value("!window.niivue"), true, "its program does not run before a reader opens it");
+    browser.value(
+        "new Promise((done) => {
+            const tools = document.getElementById('solid-tools'), said = document.getElementById('solid-said');
+            new MutationObserver(() => tools.hidden && !said.textContent.includes('cannot') || done())
+                .observe(document.getElementById('solid'), { subtree: true, attributes: true, childList: true });
+            document.getElementById('solid-open').click(); })",
+    );
+    assert_eq!(browser.value("document.getElementById('solid-said').textContent"), "");
+    assert_eq!(browser.value("document.getElementById('solid').dataset.volumes"), "2", "brain and lesions");
+    browser.settle();
+    let solid = drawn(&mut browser, "solid-frame");
+    browser.value("(() => { const o = document.getElementById('solid-opacity'); o.value = 0; o.dispatchEvent(new Event('input')); })()");
+    browser.settle();
+    let clear = drawn(&mut browser, "solid-frame");
+    assert!(solid > 2 * clear, "{solid} with the brain, {clear} without");
+    assert_eq!((&browser.complaints, &browser.requests), (&vec![], &vec![]));
+}
+
 #[test]
 fn the_page_has_no_serious_accessibility_fault() {
     let (Some(axe), Some(mut browser)) = (axe(), Browser::start("axe")) else { return };
