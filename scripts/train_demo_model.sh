@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes workflows/models/phantom-demo.safetensors again: phantoms, then the shipped training on them, on the CPU.
-# About 20 CPU-minutes and 16 GB of disk. The same machine makes the same bytes, whatever the number of threads.
+# About 25 CPU-minutes and 16 GB of disk. The same machine makes the same bytes, whatever the number of threads.
 #
 # What the model reaches is then measured, and written into its card, by scripts/model_figures.py.
 #
