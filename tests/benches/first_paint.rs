@@ -14,7 +14,8 @@ use neuroloom_tests::skipped;
 use std::path::{Path, PathBuf};
 
 /// The time of the first paint; the browser may tell it some time after it has painted.
-const FIRST_PAINT: &str = "new Promise((told) => new PerformanceObserver((list) => told(list.getEntries()[0].startTime))
+const FIRST_PAINT: &str =
+    "new Promise((told) => new PerformanceObserver((list) => told(list.getEntries()[0].startTime))
     .observe({ type: 'paint', buffered: true }))";
 /// Openings of a page.
 const OPENINGS: usize = 5;
