@@ -143,7 +143,7 @@ fn take_stages_and_plugins(text: &mut String, end: &Json, references: &[&str]) {
         let plugin = plugins.iter().find(has).unwrap();
         used.insert((plugin["name"].as_str().unwrap(), plugin["version"].as_str().unwrap()));
         let settings = match stage {
-            "reference" => ", matrix 32",
+            "reference" => ", matrix 32, slices axial",
             "segment" => ", models [\"phantom-demo.safetensors\"]",
             _ => "",
         };
