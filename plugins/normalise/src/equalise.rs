@@ -198,6 +198,14 @@ fn equalise_set(set: &[f32], survey: &Survey, bins: usize, out: &mut [f32]) {
     }
 }
 
+/// How far each of a set of whole numbers lies above the smallest of them; * `out`: `[set]`, overwritten.
+#[multiversion::multiversion(targets("x86_64+avx2"))]
+fn above(set: &[f32], low: i32, out: &mut [u16]) {
+    for (index, &voxel) in out.iter_mut().zip(set) {
+        *index = (whole(voxel) - low) as u16;
+    }
+}
+
 /// How often each whole number stands in a set: scanners store whole numbers, and far fewer of them than voxels.
 struct Tally {
     low: i32,
@@ -218,9 +226,7 @@ impl Tally {
         let values = (high - low) as usize + 1;
         let low = whole(low);
         let mut indices = vec![0u16; set.len()];
-        for (index, &voxel) in indices.iter_mut().zip(set) {
-            *index = (whole(voxel) - low) as u16;
-        }
+        above(set, low, &mut indices);
         // Counts in turn: equal neighbours, as in the background, then need not wait for each other.
         let mut turns = vec![[0u32; TURNS]; values];
         let (groups, rest) = indices.as_chunks::<TURNS>();
@@ -315,13 +321,19 @@ struct Survey {
     is_whole: bool,
 }
 
-impl Survey {
-    fn of(set: &[f32]) -> Self {
-        // Side by side, so that they become vector instructions.
-        let mut low = [f32::INFINITY; LANES];
-        let mut high = [f32::NEG_INFINITY; LANES];
-        let (mut zero, mut part) = ([0f32; LANES], [0u32; LANES]);
-        let mut see = |numbers: &[f32; LANES]| {
+/// Wider vectors where the processor has them; the same result, since each number is looked at by itself.
+#[multiversion::multiversion(targets("x86_64+avx2"))]
+fn surveyed(set: &[f32]) -> Survey {
+    // Side by side, so that they become vector instructions.
+    let mut low = [f32::INFINITY; LANES];
+    let mut high = [f32::NEG_INFINITY; LANES];
+    let (mut zero, mut part) = ([0f32; LANES], [0u32; LANES]);
+    let (chunks, rest) = set.as_chunks::<LANES>();
+    // Numbers that are there already change nothing.
+    let mut last = [[rest.first().copied().unwrap_or_default(); LANES]];
+    last[0][..rest.len()].copy_from_slice(rest);
+    for chunks in [chunks, if rest.is_empty() { &[] } else { &last }] {
+        for numbers in chunks {
             for ((low, high), &v) in low.iter_mut().zip(&mut high).zip(numbers) {
                 *low = if v < *low { v } else { *low };
                 *high = if v > *high { v } else { *high };
@@ -333,22 +345,40 @@ impl Survey {
             for (zero, &v) in zero.iter_mut().zip(numbers) {
                 *zero += 0.0 * v;
             }
-        };
-        let (chunks, rest) = set.as_chunks::<LANES>();
-        chunks.iter().for_each(&mut see);
-        if let Some(&first) = rest.first() {
-            // Numbers that are there already change nothing.
-            let mut last = [first; LANES];
-            last[..rest.len()].copy_from_slice(rest);
-            see(&last);
-        }
-        Self {
-            low: low.into_iter().fold(f32::INFINITY, f32::min),
-            high: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
-            is_finite: !zero.iter().any(|zero| zero.is_nan()),
-            is_whole: part.iter().all(|&bits| bits == 0),
         }
     }
+    Survey {
+        low: low.into_iter().fold(f32::INFINITY, f32::min),
+        high: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
+        is_finite: !zero.iter().any(|zero| zero.is_nan()),
+        is_whole: part.iter().all(|&bits| bits == 0),
+    }
+}
+
+impl Survey {
+    fn of(set: &[f32]) -> Self {
+        surveyed(set)
+    }
+}
+
+/// The half of each intensity, as [`Halves::place`] leaves it, from the place that f32 gives; whether one of them lies within
+/// `slack` halves of an edge, so that the guess may be wrong.
+///
+/// * `low`: where the first half begins; * `scale`: halves per unit of intensity.
+#[multiversion::multiversion(targets("x86_64+avx2"))]
+fn guess(set: &[f32], out: &mut [f32], low: f32, scale: f32, slack: f32) -> bool {
+    let mut is_near = 0u32;
+    // Without look-ups, so that it becomes vector instructions.
+    for (out, &voxel) in out.iter_mut().zip(set) {
+        let place = (voxel - low) * scale;
+        let rounded = place + ROUND_SHORT;
+        let beyond = place - (rounded - ROUND_SHORT);
+        let edge = rounded.to_bits().wrapping_sub(ROUND_SHORT.to_bits());
+        // The smallest lies on the lowest edge, without any error.
+        is_near |= u32::from(beyond.abs() < slack) & u32::from(edge > 0);
+        *out = f32::from_bits(edge.wrapping_sub(u32::from(beyond < 0.0)));
+    }
+    is_near > 0
 }
 
 /// Equally wide bins from the smallest to the largest intensity, cut in two at their centres: the map bends there. An intensity
@@ -395,18 +425,7 @@ impl Halves {
     fn place(&self, set: &[f32], out: &mut [f32]) {
         let (low, scale, slack) = (self.low, self.scale as f32, PLACE_ERROR * self.len() as f32);
         for (set, out) in set.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-            let mut is_near = 0u32;
-            // Without look-ups, so that it becomes vector instructions.
-            for (out, &voxel) in out.iter_mut().zip(set) {
-                let place = (voxel - low) * scale;
-                let rounded = place + ROUND_SHORT;
-                let beyond = place - (rounded - ROUND_SHORT);
-                let edge = rounded.to_bits().wrapping_sub(ROUND_SHORT.to_bits());
-                // The smallest lies on the lowest edge, without any error.
-                is_near |= u32::from(beyond.abs() < slack) & u32::from(edge > 0);
-                *out = f32::from_bits(edge.wrapping_sub(u32::from(beyond < 0.0)));
-            }
-            if is_near > 0 {
+            if guess(set, out, low, scale, slack) {
                 out.iter_mut().zip(set).for_each(|(out, &voxel)| *out = f32::from_bits(self.half(voxel)));
             }
         }

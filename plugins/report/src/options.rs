@@ -39,7 +39,7 @@ impl Default for Options {
             display_threshold: 0.1,
             mosaic_slices: 24,
             lesion_pictures: 20,
-            viewer_mb: 7.0,
+            viewer_mb: 6.5,
             view_3d: false,
         }
     }
