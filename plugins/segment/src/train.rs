@@ -17,7 +17,7 @@ mod settings;
 pub use cohort::Split;
 pub use settings::{Criterion, Decay, Options, TrainError};
 
-use crate::backend::{Backend, Gradient, Trainer};
+use crate::backend::{Backend, Gradient, Precision, Trainer};
 use crate::card::Card;
 use crate::file::{Entry, Stored, encode};
 use crate::model::Model;
@@ -166,6 +166,7 @@ impl Run<'_> {
             l2: options.l2,
             positive_weight: options.positive_weight,
             normalisation_decay: decay,
+            half: u32::from(options.precision == Precision::Bf16),
         }
     }
 

@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 
 /// Version of this table. A backend of another version is refused.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// The backend's library, without `lib` and `.so`.
 pub const LIBRARY: &str = "neuroloom_segment_torch";
 /// The one symbol of the backend: a function of type [`Entry`].
@@ -166,6 +166,8 @@ pub struct Recipe {
     pub positive_weight: f64,
     /// What the running means of normalisation keep at each step, 0..1.
     pub normalisation_decay: f64,
+    /// 0 computes in f32; 1 convolves in bf16, while weights, moments, statistics and loss stay in f32.
+    pub half: u32,
 }
 
 /// Slices to learn from.

@@ -1,5 +1,6 @@
 //! Settings of `train`, and why it cannot train.
 
+use crate::backend::Precision;
 use crate::card::{Card, Channel, Edge, Equalisation};
 use crate::file::Stored;
 use crate::model::quoted;
@@ -89,6 +90,8 @@ pub struct Options {
     pub learning_rate: f64,
     /// How the step size falls over the steps of all epochs.
     pub decay: Decay,
+    /// In which numbers slices go through the network and gradients come back; weights are kept in 32 bits in any case.
+    pub precision: Precision,
     /// Times a kernel, added to its gradient.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub l2: f64,
@@ -144,6 +147,7 @@ impl Default for Options {
             crop: 0,
             learning_rate: 1e-3,
             decay: Decay::None,
+            precision: Precision::F32,
             l2: 1e-5,
             positive_weight: 10.0,
             dropout: 0.0,

@@ -64,6 +64,8 @@ pub(crate) struct Gradient {
 /// One pass through the network.
 struct Pass<'a> {
     trainer: &'a Trainer,
+    /// In which numbers it convolves and keeps features; gradients of the weights come back in f32.
+    kind: Kind,
     seen: Vec<[Tensor; 2]>,
 }
 
@@ -128,8 +130,9 @@ impl Trainer {
     /// # Errors
     /// libtorch's: no memory, wrong number of channels.
     pub(crate) fn gradient(&self, stack: &Tensor, truth: &Tensor) -> Result<Gradient, NetworkError> {
-        let mut pass = Pass { trainer: self, seen: Vec::new() };
-        let logits = pass.logits(stack)?;
+        let kind = if self.recipe.half == 0 { Kind::Float } else { Kind::BFloat16 };
+        let mut pass = Pass { trainer: self, kind, seen: Vec::new() };
+        let logits = pass.logits(&stack.f_to_kind(kind)?)?.f_to_kind(Kind::Float)?;
         let weight = Tensor::f_from_slice(&[self.recipe.positive_weight as f32])?.f_to_device(self.device)?;
         let loss = logits.f_binary_cross_entropy_with_logits(
             truth,
@@ -243,8 +246,9 @@ impl Pass<'_> {
         for block in COARSE_BLOCKS {
             x = self.block(block, &x)?;
         }
-        let (weight, bias) = (self.trainer.weight("deconv.weight")?, self.trainer.weight("deconv.bias")?);
-        Ok(x.f_conv_transpose2d(weight, Some(bias), [4, 4], [2, 2], [0, 0], 1, [1, 1])?)
+        let weight = self.trainer.weight("deconv.weight")?.f_to_kind(self.kind)?;
+        let bias = self.trainer.weight("deconv.bias")?.f_to_kind(self.kind)?;
+        Ok(x.f_conv_transpose2d(&weight, Some(&bias), [4, 4], [2, 2], [0, 0], 1, [1, 1])?)
     }
 
     fn block(&mut self, name: &str, x: &Tensor) -> Result<Tensor, NetworkError> {
@@ -261,9 +265,9 @@ impl Pass<'_> {
 
     /// Convolution, normalisation by the lesson's own statistics, `ReLU`.
     fn convolution(&mut self, name: &str, x: &Tensor) -> Result<Tensor, NetworkError> {
-        let weight = self.trainer.weight(&format!("{name}.conv.weight"))?;
+        let weight = self.trainer.weight(&format!("{name}.conv.weight"))?.f_to_kind(self.kind)?;
         let padding = [weight.size()[3] / 2; 2];
-        let y = x.f_conv2d(weight, None::<&Tensor>, [1, 1], padding, [1, 1], 1)?;
+        let y = x.f_conv2d(&weight, None::<&Tensor>, [1, 1], padding, [1, 1], 1)?;
         let scale = self.trainer.weight(&format!("{name}.bn.weight"))?;
         let shift = self.trainer.weight(&format!("{name}.bn.bias"))?;
         let none = None::<&Tensor>;

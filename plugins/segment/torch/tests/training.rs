@@ -22,6 +22,7 @@ const RECIPE: Recipe = Recipe {
     l2: 0.0,
     positive_weight: 10.0,
     normalisation_decay: 0.9,
+    half: 0,
 };
 
 fn place() -> Place {
@@ -131,6 +132,35 @@ fn a_quarter_of_the_step_size_moves_a_quarter_as_far() {
     let (start, quarter, whole) = (after(0.0), after(0.25), after(1.0));
     assert!((whole - start).abs() > 5e-4, "Adam's first step is the step size");
     assert!(((quarter - start) - 0.25 * (whole - start)).abs() < 1e-6, "{start} {quarter} {whole}");
+}
+
+/// bf16 keeps three significant digits of features. Gradients of the first layers of an untaught network differ wholly by that, since
+/// normalisation of few voxels multiplies small differences layer by layer; those of the last layer, and what is learned, do not.
+#[test]
+fn bf16_learns_as_f32_does_and_its_coarseness_does_not_stay_in_the_weights() {
+    let run = |half: u32| {
+        let mut trainer = trainer(&untaught(), &Recipe { half, ..RECIPE });
+        let gradients = vec![gradient(&trainer, 0)];
+        // A step of a hundredth of what bf16 tells apart beside -1.
+        let first = trainer.step(gradients, 0.05).unwrap();
+        let len = tensors().iter().find(|tensor| tensor.name == "deconv.weight").unwrap().len();
+        let slopes = trainer.read(&format!("{}deconv.weight", MOMENTS[0]), len).unwrap();
+        let bias = trainer.read("deconv.bias", 1).unwrap()[0];
+        let mut last = first;
+        for _ in 0..40 {
+            let gradients = vec![gradient(&trainer, 0)];
+            last = trainer.step(gradients, 1.0).unwrap();
+        }
+        (slopes, bias, first, last)
+    };
+    let ((slopes, bias, first, last), (half_slopes, half_bias, half_first, half_last)) = (run(0), run(1));
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let along = dot(&slopes, &half_slopes) / (dot(&slopes, &slopes) * dot(&half_slopes, &half_slopes)).sqrt();
+    println!("cosine {along}, bias {bias} {half_bias}, loss {first} {half_first} to {last} {half_last}");
+    assert!(along > 0.98 && slopes != half_slopes, "cosine {along}");
+    assert!((bias - half_bias).abs() < 1e-6 && bias != -1.0, "{half_bias}, in f32 {bias}");
+    assert!((half_first - first).abs() < 0.02 * first, "{half_first}, in f32 {first}");
+    assert!(last < 0.7 * first && half_last < 1.1 * last, "{half_last}, in f32 {last} from {first}");
 }
 
 fn at_start(weights: &[Entry]) -> f64 {
