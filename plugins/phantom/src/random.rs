@@ -73,16 +73,18 @@ impl Stream {
 ///
 /// 4096 of them reach to 3.7 standard deviations; the steps between are far below the noise itself.
 #[derive(Debug)]
-pub struct NormalTable(Vec<f32>);
+pub struct NormalTable(Box<[f32; NormalTable::ENTRIES]>);
 
 impl NormalTable {
     /// Bits that choose an entry.
     const BITS: u32 = 12;
+    /// How many there are: known when compiled, so that a look-up needs no look at the bounds.
+    const ENTRIES: usize = 1 << Self::BITS;
 
     /// Integrates the normal density and notes where it passes the quantiles; scaled to a standard deviation of 1.
     pub fn new() -> Self {
         const STEP: f64 = 1e-4;
-        let count = 1usize << Self::BITS;
+        let count = Self::ENTRIES;
         let mut table = Vec::with_capacity(count);
         let (mut x, mut below) = (-6.0f64, 0.0f64);
         while table.len() < count {
@@ -93,12 +95,12 @@ impl NormalTable {
             }
         }
         let scale = (table.iter().map(|x| x * x).sum::<f64>() / count as f64).sqrt();
-        Self(table.into_iter().map(|x| (x / scale) as f32).collect())
+        Self(Box::new(std::array::from_fn(|n| (table[n] / scale) as f32)))
     }
 
     /// Two independent normal numbers from 64 random bits.
     pub fn pair(&self, bits: u64) -> (f32, f32) {
-        let entry = |shift: u32| self.0[(bits >> shift) as usize & ((1 << Self::BITS) - 1)];
+        let entry = |shift: u32| self.0[(bits >> shift) as usize & (Self::ENTRIES - 1)];
         (entry(52), entry(40))
     }
 }

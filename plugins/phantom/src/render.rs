@@ -81,7 +81,11 @@ impl Mapping<'_> {
     }
 }
 
+/// Voxels of the atlas from the lowest corner of a cell to its highest, both included.
+const CELL: usize = SHAPE[0] * SHAPE[1] + SHAPE[0] + 2;
+
 /// Trilinear value at an atlas voxel place; 0 outside.
+#[inline]
 fn sample(signal: &[f32], [x, y, z]: [f32; 3]) -> f32 {
     let [nx, ny, nz] = SHAPE;
     let inside = |v: f32, n: usize| v >= 0.0 && v < (n - 1) as f32;
@@ -90,13 +94,14 @@ fn sample(signal: &[f32], [x, y, z]: [f32; 3]) -> f32 {
     }
     let (i, j, k) = (x as usize, y as usize, z as usize);
     let (fx, fy, fz) = (x - i as f32, y - j as f32, z - k as f32);
-    let at = i + nx * (j + ny * k);
-    let line = |at: usize| signal[at] + fx * (signal[at + 1] - signal[at]);
+    // One look at the bounds for all eight corners.
+    let Some(cell) = signal[i + nx * (j + ny * k)..].first_chunk::<CELL>() else { return 0.0 };
+    let line = |at: usize| cell[at] + fx * (cell[at + 1] - cell[at]);
     let plane = |at: usize| {
         let (near, far) = (line(at), line(at + nx));
         near + fy * (far - near)
     };
-    let (low, high) = (plane(at), plane(at + nx * ny));
+    let (low, high) = (plane(0), plane(nx * ny));
     low + fz * (high - low)
 }
 
@@ -118,9 +123,22 @@ impl Bias {
         Self { amplitude: largest * stream.within(0.5, 1.0), waves: std::array::from_fn(|_| wave(stream)) }
     }
 
-    fn factor(&self, p: [f64; 3]) -> f32 {
-        let wave = |(k, phase): &([f64; 3], f64)| (k[0] * p[0] + k[1] * p[1] + k[2] * p[2] + phase).sin();
-        (self.amplitude * self.waves.iter().map(wave).sum::<f64>() / self.waves.len() as f64).exp() as f32
+    /// The factor at a place of the world and then, without end, `step` further each time, both mm.
+    fn along(&self, start: [f64; 3], step: [f64; 3]) -> impl Iterator<Item = f32> {
+        let dot = |k: &[f64; 3], p: [f64; 3]| k[0] * p[0] + k[1] * p[1] + k[2] * p[2];
+        let mut waves = self.waves.each_ref().map(|(k, phase)| (dot(k, start) + phase).sin_cos());
+        let turns = self.waves.each_ref().map(|(k, _)| dot(k, step).sin_cos());
+        let scale = self.amplitude / self.waves.len() as f64;
+        std::iter::repeat_with(move || {
+            let factor = (scale * waves.iter().map(|(sine, _)| sine).sum::<f64>()).exp() as f32;
+            // A turn of the wave's angle, by the sine and cosine of a sum: many times as fast as a sine.
+            for ((sine, cosine), (turn_sine, turn_cosine)) in waves.iter_mut().zip(&turns) {
+                let turned = *sine * turn_cosine + *cosine * turn_sine;
+                *cosine = *cosine * turn_cosine - *sine * turn_sine;
+                *sine = turned;
+            }
+            factor
+        })
     }
 }
 
@@ -271,20 +289,29 @@ impl<'a> Brush<'a> {
 
     /// Bias, gain and noise; rounded as a scanner stores it.
     fn scan(&self, j: usize, k: usize, row: &mut [f32], normals: &NormalTable, noise: &mut Stream) {
-        let knot = |i: usize| self.bias.factor(self.view.grid.world([i, j, k]));
+        let grid = &self.view.grid;
+        let mut knots =
+            self.bias.along(grid.world([0, j, k]), grid.voxel_to_world.vector([STRIDE as f64, 0.0, 0.0]));
+        let mut knot = || knots.next().expect("a wave has no end");
         let deviation = self.gain / self.scene.snr as f32;
-        let mut ends = [0.0, knot(0)];
-        for (n, piece) in row.chunks_mut(STRIDE).enumerate() {
-            ends = [ends[1], knot((n + 1) * STRIDE)];
+        let mut ends = [0.0, knot()];
+        for piece in row.chunks_mut(STRIDE) {
+            ends = [ends[1], knot()];
             for (m, value) in piece.iter_mut().enumerate() {
                 let factor = ends[0] + m as f32 / STRIDE as f32 * (ends[1] - ends[0]);
                 let (real, imaginary) = normals.pair(noise.bits());
                 let real = self.gain * factor * *value + deviation * real;
                 let imaginary = deviation * imaginary;
-                *value = (real * real + imaginary * imaginary).sqrt().round();
+                *value = rounded((real * real + imaginary * imaginary).sqrt());
             }
         }
     }
+}
+
+/// The nearest whole number, halves upwards, of a number in 0..2^31; faster than a call of the library's.
+fn rounded(x: f32) -> f32 {
+    let whole = x as i32 as f32;
+    whole + f32::from(u8::from(x - whole >= 0.5))
 }
 
 /// The brain on a grid of the BRAVO world: voxels at least half in it.

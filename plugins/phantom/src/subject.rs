@@ -27,6 +27,9 @@ const SIGMA_NODES: f64 = 2.0;
 /// Nodes along each axis: reaches 144 mm from the head's middle.
 const NODES: usize = 37;
 
+/// Nodes from the lowest corner of a cell to its highest, both included.
+const CELL: usize = NODES * NODES + NODES + 2;
+
 /// One subject's shape.
 #[derive(Debug)]
 pub struct Subject {
@@ -91,14 +94,18 @@ impl Subject {
             base[axis] = (place as usize).min(NODES - 2);
             part[axis] = place - base[axis] as f64;
         }
+        let first = base[0] + NODES * (base[1] + NODES * base[2]);
+        // One look at the bounds for all eight corners.
+        let cell = self.warp[first..].first_chunk::<CELL>().expect("a cell lies within the lattice");
+        let sides = part.map(|part| [1.0 - part, part]);
         let mut sum = [0f64; 3];
-        for corner in 0..8 {
-            let bit = |axis: usize| corner >> axis & 1;
-            let weight: f64 =
-                (0..3).map(|axis| if bit(axis) == 1 { part[axis] } else { 1.0 - part[axis] }).product();
-            let at = (base[0] + bit(0)) + NODES * ((base[1] + bit(1)) + NODES * (base[2] + bit(2)));
-            for (sum, node) in sum.iter_mut().zip(self.warp[at]) {
-                *sum += weight * f64::from(node);
+        for (z, weight_z) in sides[2].into_iter().enumerate() {
+            for (y, weight_y) in sides[1].into_iter().enumerate() {
+                for (x, weight_x) in sides[0].into_iter().enumerate() {
+                    let weight = weight_x * weight_y * weight_z;
+                    let node = cell[x + NODES * (y + NODES * z)];
+                    (0..3).for_each(|axis| sum[axis] += weight * f64::from(node[axis]));
+                }
             }
         }
         sum
