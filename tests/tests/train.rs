@@ -119,6 +119,7 @@ fn a_network_trained_by_the_shipped_workflow_beats_every_threshold_on_unseen_pha
         "learning_rate=0.003",
         "dropout=0.3",
         "judge_every=8",
+        "calibrate=true",
         warning,
     ];
     fine(&finish(&mut training(&folder, "trained", &settings)));
@@ -136,6 +137,8 @@ fn a_network_trained_by_the_shipped_workflow_beats_every_threshold_on_unseen_pha
     assert!(card["trained_on"].as_str().unwrap().starts_with("synthetic phantoms: 7 cases"), "{card}");
     let digests: Vec<String> = serde_json::from_str(card["training_digests"].as_str().unwrap()).unwrap();
     assert_eq!(digests.len(), 8 * 5, "five files of each case that was learned from or chose the epoch");
+
+    is_calibrated(&card, &curve);
 
     let workflow = folder.join("with-channels.toml");
     let main = neuroloom_tests::root().join("workflows/brain-metastases.toml");
@@ -162,6 +165,18 @@ fn a_network_trained_by_the_shipped_workflow_beats_every_threshold_on_unseen_pha
         threshold += of_threshold / 2.0;
     }
     assert!(network >= threshold + 0.03, "mean AUC {network} against {threshold}");
+}
+
+/// Whether the card's line says less than the scores did, since these come from a loss in which lesion voxels weigh ten times as
+/// much, and whether the threshold moved along.
+fn is_calibrated(card: &serde_json::Value, curve: &str) {
+    let line: BTreeMap<String, f64> = serde_json::from_str(card["calibration"].as_str().unwrap()).unwrap();
+    let best = curve.lines().rfind(|row| row.ends_with("true")).unwrap();
+    let before: f64 = best.split('\t').nth(5).unwrap().parse().unwrap();
+    let logit = line["slope"] * (before / (1.0 - before)).ln() + line["offset"];
+    let threshold: f64 = card["threshold"].as_str().unwrap().parse().unwrap();
+    assert!((threshold - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-9, "{threshold} from {before} by {line:?}");
+    assert!(threshold < before && line["slope"] > 0.0, "{threshold} from {before} by {line:?}");
 }
 
 /// Settings of a training that is over in seconds; it notes every step, learns from parts of slices, and bears missing sequences.

@@ -3,6 +3,7 @@
 //! The card is the `__metadata__` of a safetensors file: text for each key. Numbers, truth values and lists are written as
 //! JSON. Keys that are not known here are kept and shown, never acted upon.
 
+use crate::calibration::{self, Calibration};
 use crate::model::quoted;
 use crate::thresholds::{self, Thresholds};
 use sdk::JsonSchema;
@@ -108,6 +109,9 @@ pub struct Card {
     /// The same for cases that lack sequences.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub thresholds: Thresholds,
+    /// The line that makes probabilities of its scores; without one they are the logistic function of its logits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Whether its weights come from training.
     pub trained: bool,
     /// What it was trained on.
@@ -155,6 +159,11 @@ impl Card {
             edge: keys.word("edge", "`clamp` or `zero`")?,
             equalisation: keys.word("equalisation", "`masked`, `full` or `none`")?,
             threshold: keys.json("threshold", "a score in 0..=1", |t| (0.0..=1.0).contains(t))?,
+            calibration: keys.json_or_empty(
+                "calibration",
+                calibration::EXPECTED,
+                |line: &Option<Calibration>| line.is_some_and(|line| line.is_usable()),
+            )?,
             trained: keys.json("trained", "`true` or `false`", |_| true)?,
             trained_on: keys.text("trained_on")?,
             domain: keys.text("domain")?,
@@ -176,6 +185,11 @@ impl Card {
             metadata.insert(key.clone(), text);
         }
         metadata
+    }
+
+    /// A logit of the network as it counts: on the line of `calibration`.
+    pub fn logit(&self, logit: f32) -> f32 {
+        self.calibration.map_or(logit, |line| line.logit(logit))
     }
 
     /// Channels of a stack: slices times sequences.
@@ -348,6 +362,17 @@ pub(crate) mod tests {
             text.contains("`thresholds = {") && text.contains("scores in 0..=1 by what may lack"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_calibration_survives_and_a_line_that_does_not_rise_is_refused() {
+        let mut card = untrained(0.25, 1);
+        card.calibration = Some(Calibration { slope: 0.5, offset: -2.0 });
+        assert_eq!(Card::parse(&card.metadata()).unwrap(), card);
+        assert_eq!((card.logit(2.0), untrained(0.25, 1).logit(2.0)), (-1.0, 2.0));
+        card.calibration = Some(Calibration { slope: 0.0, offset: 0.0 });
+        let text = Card::parse(&card.metadata()).unwrap_err().to_string();
+        assert!(text.contains("`calibration = {") && text.contains("the slope above 0"), "{text}");
     }
 
     #[test]

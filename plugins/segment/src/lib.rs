@@ -4,6 +4,7 @@
 //! a stage starts. So workflows are checked, and this crate is built and tested, without libtorch.
 
 pub mod backend;
+pub mod calibration;
 pub mod card;
 mod costs;
 pub mod file;
@@ -133,7 +134,7 @@ impl Operator for Segment {
             Port::mask("mask").on("g").optional().about("brain; scores outside it are 0"),
         ],
         outputs: &[
-            Port::probability("probability").on("g").about("score of each voxel, not calibrated"),
+            Port::probability("probability").on("g").about("score of each voxel"),
             Port::probability("spread")
                 .on("g")
                 .about("standard deviation of the score over all views; only with `views` above 1"),
@@ -328,7 +329,7 @@ fn facts(
         }),
     );
     facts.set("threshold", model.threshold(present).score);
-    facts.set("calibrated", false);
+    facts.set("calibrated", model.is_calibrated());
     let warnings = model.warnings().into_iter().chain(model.foreign_threshold(present));
     warnings.for_each(|warning| facts.warn(warning));
     if let AnyModel::Slices(model) = model {

@@ -185,6 +185,7 @@ pub fn untrained(width: f64, seed: u64) -> Card {
         equalisation: Equalisation::Masked,
         threshold: 0.5,
         thresholds: BTreeMap::new(),
+        calibration: None,
         trained: false,
         trained_on: format!("nothing: initial weights of seed {seed}"),
         domain: "none; for trying out workflows only".to_owned(),

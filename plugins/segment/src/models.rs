@@ -48,6 +48,14 @@ impl AnyModel {
         }
     }
 
+    /// Whether its scores are probabilities, as far as the cases go by which it was calibrated.
+    pub fn is_calibrated(&self) -> bool {
+        match self {
+            Self::Slices(model) => model.card.calibration.is_some(),
+            Self::Script(_) => false,
+        }
+    }
+
     /// The threshold of cases that have these sequences.
     pub fn threshold(&self, present: &[&str]) -> Threshold {
         let (whole, without) = self.thresholds();

@@ -110,8 +110,8 @@ pub fn scores(
     Ok(scores_of_views(case, card, plan, ONE_VIEW, scorer, ctx)?.probability)
 }
 
-/// Scores in 0..=1 on the grid of the images: the logistic function of the network's mean logits over all views, 0 outside
-/// `mask`.
+/// Scores in 0..=1 on the grid of the images: the logistic function of the network's mean logits over all views, which the card's
+/// calibration may move first; 0 outside `mask`.
 ///
 /// Slices run along `k`, and each of the stage's threads scores slices of its own. A slice is empty if it has no voxel of the
 /// mask; without a mask, if all its intensities are 0.
@@ -204,7 +204,7 @@ impl Work<'_> {
             for (v, (score, logit)) in
                 scores[target.clone()].iter_mut().zip(&tally.logits[own.clone()]).enumerate()
             {
-                *score = if inside(v) { logistic(*logit) } else { 0.0 };
+                *score = if inside(v) { logistic(self.card.logit(*logit)) } else { 0.0 };
             }
             if let Some(spread) = spread.as_deref_mut() {
                 for (v, (out, found)) in spread[target].iter_mut().zip(&tally.spread[own]).enumerate() {
@@ -235,7 +235,7 @@ impl Work<'_> {
         let mut found = vec![0.0; slices.len() * width * height];
         if self.views.count == 1 {
             scorer(&stack, [slices.len(), height, width, channels], &mut found)?;
-            tally.add(place, &found);
+            tally.add(place, &found, self.card);
             return Ok(());
         }
         // A view that fails for want of memory must leave nothing behind: the piece is done again.
@@ -256,7 +256,7 @@ impl Work<'_> {
             views.push(back);
         }
         for view in &views {
-            tally.add(place.clone(), view);
+            tally.add(place.clone(), view, self.card);
         }
         Ok(())
     }
@@ -278,13 +278,13 @@ impl Tally {
         Self { logits: vec![0.0; len], moments: vec![[0.0; 2]; asked], spread: Vec::new() }
     }
 
-    fn add(&mut self, place: std::ops::Range<usize>, logits: &[f32]) {
+    fn add(&mut self, place: std::ops::Range<usize>, logits: &[f32], card: &Card) {
         for (sum, logit) in self.logits[place.clone()].iter_mut().zip(logits) {
             *sum += logit;
         }
         if !self.moments.is_empty() {
             for (sums, logit) in self.moments[place].iter_mut().zip(logits) {
-                let score = f64::from(logistic(*logit));
+                let score = f64::from(logistic(card.logit(*logit)));
                 sums[0] += score;
                 sums[1] += score * score;
             }

@@ -51,7 +51,7 @@ pub(crate) struct Row {
     /// Of the development cases; absent without any.
     auc: Option<f64>,
     dice: Option<f64>,
-    /// Score from which on a voxel counts as lesion.
+    /// Score from which on a voxel counts as lesion, before a calibration of this run.
     threshold: f64,
     /// Whether it was the best so far.
     best: bool,
@@ -106,12 +106,19 @@ pub(crate) fn train(
     let backend = Backend::open(place)?;
     let tensors = network::tensors(options.width, options.slices * options.channels.len());
     let checkpoint = Checkpoint(ctx.resume_dir()?);
-    let card = match &options.start {
+    let mut card = match &options.start {
         Some(file) if options.judges_only() => Model::read_header(file.as_ref())?.card,
         _ => options.card(),
     };
-    let run = Run { options, card, place, backend, ctx, cases, members, cached, deck, tensors, checkpoint };
+    if options.calibrate {
+        card.calibration = None;
+    }
+    let mut run =
+        Run { options, card, place, backend, ctx, cases, members, cached, deck, tensors, checkpoint };
     let (curve, weights) = if options.judges_only() { run.judge_start()? } else { run.learn()? };
+    if options.calibrate {
+        run.card.calibration = Some(run.calibration(&weights)?);
+    }
     let without = run.without(&weights)?;
     outcome::outputs(
         &Outcome { options, card: &run.card, members: &run.members, curve: &curve, without: &without },

@@ -2,8 +2,9 @@
 
 use super::cohort::{Member, Split};
 use super::judge::{self, Figures, Tally};
-use super::{Criterion, Options, Run};
+use super::{Criterion, Options, Run, TrainError};
 use crate::backend::Session;
+use crate::calibration::Calibration;
 use crate::card::Card;
 use crate::file::{Entry, Stored, encode};
 use crate::segmentation::{self, CaseImages, Plan};
@@ -25,13 +26,33 @@ pub(super) struct Judged {
 impl Run<'_> {
     /// What weights do on the development cases, with the sequences that these have.
     pub(super) fn figures(&self, weights: &[Entry]) -> Result<Figures, OperatorError> {
+        Ok(judge::figures(&self.tallies(weights)?, self.options))
+    }
+
+    /// The line that makes probabilities of the scores on the development cases.
+    ///
+    /// # Errors
+    /// [`TrainError::NothingToCalibrate`]; the backend's; the stage was asked to stop.
+    pub(super) fn calibration(&self, weights: &[Entry]) -> Result<Calibration, OperatorError> {
+        let counts = judge::counts(&self.tallies(weights)?);
+        let cases = self.development().count();
+        let line = Calibration::fit(&counts).ok_or(TrainError::NothingToCalibrate { cases })?;
+        let Calibration { slope, offset } = line;
+        let [before, after] = [Calibration::NONE, line].map(|line| line.log_loss(&counts));
+        tracing::info!(
+            "calibrated: {slope:.4} times the logit {offset:+.4}; mean log loss of a voxel {before:.2e}, then {after:.2e}"
+        );
+        Ok(line)
+    }
+
+    fn tallies(&self, weights: &[Entry]) -> Result<Vec<Tally>, OperatorError> {
         let session = self.session(weights)?;
         let mut tallies = Vec::new();
         for member in self.development() {
             let inputs = self.cases.inputs(member.index)?;
             tallies.push(self.tally(&session, &case_images(&inputs, self.options)?, &inputs)?);
         }
-        Ok(judge::figures(&tallies, self.options))
+        Ok(tallies)
     }
 
     /// What weights do without each one and two of the sequences that may lack: on development cases that lack no other.

@@ -3,6 +3,7 @@
 //! Scores are counted in bins of their logit, so figures are those of scores rounded to a bin: ties within a bin count half.
 
 use super::{Criterion, Options};
+use crate::calibration::Count;
 use sdk::{Mask, Probability};
 
 /// Bins per unit of the logit: a threshold is found to within 0.004 of the score.
@@ -83,6 +84,19 @@ fn bin(score: f64) -> usize {
 /// The score at the lower edge of a bin.
 fn score(bin: usize) -> f64 {
     1.0 / (1.0 + (LARGEST_LOGIT - bin as f64 / BINS_PER_LOGIT).exp())
+}
+
+/// The voxels of all cases by logit, each bin's in its middle.
+pub(super) fn counts(tallies: &[Tally]) -> Vec<Count> {
+    let sum = |bin: usize, side: fn(&Tally) -> &[u64]| {
+        tallies.iter().map(|tally| side(tally)[bin]).sum::<u64>() as f64
+    };
+    let of = |bin: usize| Count {
+        logit: (bin as f64 + 0.5) / BINS_PER_LOGIT - LARGEST_LOGIT,
+        lesion: sum(bin, |tally| &tally.lesion),
+        other: sum(bin, |tally| &tally.other),
+    };
+    (0..BINS).map(of).filter(|count| count.lesion + count.other > 0.0).collect()
 }
 
 /// What the network does on cases, with the threshold that the criterion asks for.

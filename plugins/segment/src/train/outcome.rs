@@ -2,7 +2,7 @@
 
 use super::cohort::{Member, Split};
 use super::development::Judged;
-use super::{Options, Row};
+use super::{Criterion, Options, Row};
 use crate::card::Card;
 use crate::costs;
 use crate::file::{Entry, encode};
@@ -62,7 +62,10 @@ fn card(outcome: &Outcome<'_>, best: Option<&Row>) -> Result<Card, OperatorError
         taught(&mut card, options, members)?;
     }
     if let Some(row) = best {
-        card.threshold = row.threshold;
+        // What was set is meant as it is; what was found moves along with the scores.
+        let moves = options.calibrate && options.criterion != Criterion::Fixed;
+        let line = card.calibration.filter(|_| moves);
+        card.threshold = line.map_or(row.threshold, |line| line.score(row.threshold));
         let mut figures = figures_of(&card);
         if row.epoch > 0 {
             figures.insert("epoch".to_owned(), row.epoch.into());
@@ -158,7 +161,7 @@ fn curve_table(curve: &[Row]) -> Table {
         Column::new("loss", "", "mean weighted cross-entropy of a voxel over the epoch; 0 for epoch 0"),
         Column::new("auc", "", "area under the ROC curve, mean over development cases"),
         Column::new("dice", "", "Dice at the threshold, mean over development cases"),
-        Column::new("threshold", "", "score from which on a voxel counts as lesion"),
+        Column::new("threshold", "", "score from which on a voxel counts as lesion, before calibration"),
         Column::new("best", "", "whether no epoch before was better"),
     ]);
     for row in curve {

@@ -113,6 +113,8 @@ pub struct Options {
     /// For the latter each how-manieth slice of a development case is scored; 1 for all.
     #[schemars(range(min = 1, max = 100))]
     pub judge_every: usize,
+    /// Fit on the development cases the line that makes probabilities of the scores; thresholds are then such.
+    pub calibrate: bool,
     /// Score from which on a voxel counts as lesion, for `criterion = "fixed"`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: f64,
@@ -156,6 +158,7 @@ impl Default for Options {
             patience: 3,
             criterion: Criterion::Dice,
             judge_every: 1,
+            calibrate: false,
             threshold: 0.5,
             stored: Stored::F32,
             checkpoint_seconds: 300.0,
@@ -216,6 +219,16 @@ pub enum TrainError {
          hint: say `dev` in the column `split` of cases with lesions"
     )]
     NothingToJudge {
+        /// Development cases.
+        cases: usize,
+    },
+    /// Nothing to fit a line to.
+    #[error(
+        "the scores of the {cases} development cases cannot be calibrated: that takes lesion voxels and others, and larger scores \
+         in lesions\n\
+         hint: say `dev` in the column `split` of cases with lesions, or leave `calibrate` out"
+    )]
+    NothingToCalibrate {
         /// Development cases.
         cases: usize,
     },
@@ -376,6 +389,7 @@ impl Options {
             equalisation: self.equalisation,
             threshold: self.threshold,
             thresholds: BTreeMap::new(),
+            calibration: None,
             trained: true,
             trained_on: String::new(),
             domain: self.domain.clone(),
