@@ -325,7 +325,7 @@ fn a_cohort_in_which_every_case_failed_has_a_page() {
     let cases = table(&folder.join("cases"));
     let text = std::fs::read_to_string(&cases).unwrap();
     let torn = text.lines().enumerate().filter(|(n, _)| *n == 0 || TORN.contains(&(n - 1)));
-    std::fs::write(&cases, torn.map(|(_, line)| format!("{line}\n")).collect::<String>()).unwrap();
+    std::fs::write(&cases, torn.map(|(_, line)| line).collect::<Vec<_>>().join("\n")).unwrap();
     let run = batch(&made().0, &cases, &folder.join("out"), &[]);
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     let page = std::fs::read_to_string(folder.join("out/cohort-report.html")).unwrap();

@@ -28,9 +28,12 @@ pub struct FailedCase {
     pub page: Option<String>,
 }
 
+/// Reason and hint without labels.
+type Cause = (String, Option<String>);
+
 /// The failed cases by cause, the most common first. Two causes are one if they differ in the cases' labels alone.
 pub fn failures(rows: &[Row]) -> Vec<Failure> {
-    let mut causes: Vec<((String, Option<String>), Vec<&Row>)> = Vec::new();
+    let mut causes: Vec<(Cause, Vec<&Row>)> = Vec::new();
     for row in rows {
         let Some(reason) = &row.failure else { continue };
         let common = |text: &String| text.replace(&row.case, ANY_CASE);
@@ -44,7 +47,7 @@ pub fn failures(rows: &[Row]) -> Vec<Failure> {
     causes.into_iter().map(|(cause, cases)| failure(cause, &cases)).collect()
 }
 
-fn failure(cause: (String, Option<String>), rows: &[&Row]) -> Failure {
+fn failure(cause: Cause, rows: &[&Row]) -> Failure {
     let cases = rows.iter().map(|row| FailedCase { case: row.case.clone(), page: row.page.clone() });
     let (reason, hint) = match rows {
         [row] => (row.failure.clone().unwrap_or(cause.0), row.hint.clone()),
