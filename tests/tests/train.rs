@@ -292,6 +292,10 @@ fn cohorts_that_cannot_be_learned_from_are_told_why() {
     assert!(refused.stderr.contains(text), "{}", refused.stderr);
     let table = std::fs::read_to_string(folder.join("cases.tsv")).unwrap();
     std::fs::write(folder.join("cases.tsv"), table.replace("learn", "train")).unwrap();
+    let refused = finish(&mut training(&folder, "uncalibrated", &["calibrate=true"]));
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    let text = "none of the 0 development cases has a lesion, so scores cannot be calibrated";
+    assert!(refused.stderr.contains(text), "{}", refused.stderr);
     let refused = finish(training(&folder, "refused", &SHORT).args(["--set", "equalised.settings.bins=2"]));
     assert_eq!(
         refused.code,

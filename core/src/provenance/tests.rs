@@ -30,7 +30,7 @@ fn case(label: &str, present: &[&str], ending: Ending, stages: &[(&str, StageSta
     let end = End {
         ending,
         reason: (ending == Ending::Failed)
-            .then(|| "stage `brain`: cannot read /home/jane/brain.nii".to_owned()),
+            .then(|| "stage `brain`: cannot read /somewhere/jane/brain.nii".to_owned()),
         present: present.iter().map(ToString::to_string).collect(),
         stages: stages.iter().map(|(name, state)| stage(name, *state)).collect(),
         ..blank_end(label)
@@ -59,8 +59,8 @@ fn account() -> Account {
         settings: Vec::new(),
         cohort: None,
         device: None,
-        arguments: vec!["/home/jane/secret".to_owned()],
-        folder: "/home/jane".into(),
+        arguments: vec!["/somewhere/jane/secret".to_owned()],
+        folder: "/somewhere/jane".into(),
         provenance: json!({
             "engine": { "name": "neuroloom", "version": "0.1.0" },
             "workflow": { "name": "w", "version": "2.0", "digest": "0123456789abcdef0123" },
@@ -94,7 +94,7 @@ fn a_crate_tells_no_path() {
     let folder = tempfile::tempdir().unwrap();
     write_crate(&account(), folder.path()).unwrap();
     let text = std::fs::read_to_string(folder.path().join("ro-crate-metadata.json")).unwrap();
-    for told in ["jane", "nowhere", "/home", &Process::this().host] {
+    for told in ["jane", "nowhere", "/somewhere", &Process::this().host] {
         assert!(!text.contains(told), "{told}");
     }
     assert!(text.contains("cannot read …") && text.contains("FailedActionStatus"), "{text}");

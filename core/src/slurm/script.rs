@@ -145,7 +145,7 @@ mod tests {
         Frame {
             site,
             name: "nl-lesions-0007",
-            folder: Path::new("/home/me"),
+            folder: Path::new("/study"),
             logs: Path::new("/data/out 1/logs"),
             gres: Some("gpu:1"),
         }
@@ -175,7 +175,7 @@ mod tests {
              #SBATCH --gres=gpu:1\n\
              #SBATCH --open-mode=append\n\
              #SBATCH --requeue\n\
-             #SBATCH --chdir=/home/me\n\
+             #SBATCH --chdir=/study\n\
              #SBATCH --partition=long\n\
              #SBATCH --qos=night\n\
              module load neuroloom\n\

@@ -156,7 +156,7 @@ mod tests {
             site: SlurmSite { throttle: Some(10), ..SlurmSite::default() },
             workflow: "my lesions".to_owned(),
             out: PathBuf::from("/data/out"),
-            folder: PathBuf::from("/home/me"),
+            folder: PathBuf::from("/study"),
             program: PathBuf::from("/opt/neuroloom"),
             gres: None,
             groups: false,

@@ -98,6 +98,12 @@ pub(crate) fn train(
 ) -> Result<Outputs, OperatorError> {
     options.check()?;
     let members = cohort::members(cases, options, ctx)?;
+    let development: Vec<&Member> =
+        members.iter().filter(|member| member.split == Split::Development).collect();
+    // Said before hours of learning, not after.
+    if options.calibrate && development.iter().all(|member| member.lesions == 0) {
+        return Err(TrainError::NothingToCalibrate { cases: development.len() }.into());
+    }
     let cached = if options.judges_only() { Vec::new() } else { read_cases(cases, &members, options, ctx)? };
     let deck = Deck::new(&cached);
     if deck.with_lesion() == 0 && !options.judges_only() {
@@ -117,7 +123,7 @@ pub(crate) fn train(
         Run { options, card, place, backend, ctx, cases, members, cached, deck, tensors, checkpoint };
     let (curve, weights) = if options.judges_only() { run.judge_start()? } else { run.learn()? };
     if options.calibrate {
-        run.card.calibration = Some(run.calibration(&weights)?);
+        run.card.calibration = run.calibration(&weights)?;
     }
     let without = run.without(&weights)?;
     outcome::outputs(

@@ -2,7 +2,7 @@
 
 use super::cohort::{Member, Split};
 use super::judge::{self, Figures, Tally};
-use super::{Criterion, Options, Run, TrainError};
+use super::{Criterion, Options, Run};
 use crate::backend::Session;
 use crate::calibration::Calibration;
 use crate::card::Card;
@@ -29,19 +29,20 @@ impl Run<'_> {
         Ok(judge::figures(&self.tallies(weights)?, self.options))
     }
 
-    /// The line that makes probabilities of the scores on the development cases.
+    /// The line that makes probabilities of the scores on the development cases; `None` where larger scores are no likelier lesion.
     ///
     /// # Errors
-    /// [`TrainError::NothingToCalibrate`]; the backend's; the stage was asked to stop.
-    pub(super) fn calibration(&self, weights: &[Entry]) -> Result<Calibration, OperatorError> {
+    /// The backend's; the stage was asked to stop.
+    pub(super) fn calibration(&self, weights: &[Entry]) -> Result<Option<Calibration>, OperatorError> {
         let counts = judge::counts(&self.tallies(weights)?);
-        let cases = self.development().count();
-        let line = Calibration::fit(&counts).ok_or(TrainError::NothingToCalibrate { cases })?;
-        let Calibration { slope, offset } = line;
-        let [before, after] = [Calibration::NONE, line].map(|line| line.log_loss(&counts));
-        tracing::info!(
-            "calibrated: {slope:.4} times the logit {offset:+.4}; mean log loss of a voxel {before:.2e}, then {after:.2e}"
-        );
+        let line = Calibration::fit(&counts);
+        if let Some(line) = line {
+            let Calibration { slope, offset } = line;
+            let [before, after] = [Calibration::NONE, line].map(|line| line.log_loss(&counts));
+            tracing::info!(
+                "calibrated: {slope:.4} times the logit {offset:+.4}; mean log loss of a voxel {before:.2e}, then {after:.2e}"
+            );
+        }
         Ok(line)
     }
 

@@ -43,6 +43,11 @@ pub(super) fn outputs(outcome: &Outcome<'_>, weights: &[Entry]) -> Result<Output
             "no development case with lesions: the last loss chose the weights, and the threshold is a guess",
         );
     }
+    if options.calibrate && card.calibration.is_none() {
+        facts.warn(
+            "the scores are not calibrated: on the development cases larger ones are no likelier lesion, so the network is of no use",
+        );
+    }
     let metadata = card.metadata();
     let model = Document::new("application/vnd.safetensors", encode(&metadata, weights, options.stored));
     let shown = Document::new("application/json", serde_json::to_vec_pretty(&metadata)?);

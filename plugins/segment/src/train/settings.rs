@@ -222,10 +222,9 @@ pub enum TrainError {
         /// Development cases.
         cases: usize,
     },
-    /// Nothing to fit a line to.
+    /// Nothing to calibrate scores by.
     #[error(
-        "the scores of the {cases} development cases cannot be calibrated: that takes lesion voxels and others, and larger scores \
-         in lesions\n\
+        "none of the {cases} development cases has a lesion, so scores cannot be calibrated\n\
          hint: say `dev` in the column `split` of cases with lesions, or leave `calibrate` out"
     )]
     NothingToCalibrate {
