@@ -8,35 +8,30 @@
 //!
 //! Source: R. Gonzalez, R. Woods, "Digital Image Processing", section 3.3; bins and interpolation as scikit-image 0.26.
 
+mod survey;
+
 use crate::region::Region;
 use sdk::{Context, Image, JsonSchema, Mask, OperatorError};
 use serde::{Deserialize, Serialize};
+use survey::{EXACT, ROUND_SHORT, Survey, whole};
+use wide::f32x4;
 
 /// More bins than a 16-bit image has intensities tell nothing more.
 const MAX_BINS: u32 = 65_536;
 
-/// 1.5 * 2^52: added to a small number, it leaves the nearest integer in the lowest bits.
+/// 1.5 * 2^52: added to a small number, it leaves the nearest integer in the lowest bits; [`ROUND_SHORT`] for an f64.
 const ROUND: f64 = 6_755_399_441_055_744.0;
-
-/// 1.5 * 2^23: the same for an f32, up to [`EXACT`].
-const ROUND_SHORT: f32 = 12_582_912.0;
-
-/// 2^22: smaller numbers become integers by [`ROUND_SHORT`].
-const EXACT: f32 = 4_194_304.0;
 
 /// Voxels for each whole number between the smallest and the largest: with so many a table costs next to nothing.
 const VOXELS_PER_NUMBER: usize = 4;
 
-/// Counters of each whole number, and of each half of a bin.
-const TURNS: usize = 4;
-
-/// Numbers that are looked at side by side: two vector registers of the oldest machines.
-const LANES: usize = 16;
+/// Parts of each count.
+const TURNS: usize = 8;
 
 /// Voxels that are worked on together: with one of them next to an edge, all are placed with care.
 const BLOCK: usize = 128;
 
-/// Error of a place that f32 gives, as a share of the number of halves: three roundings of 2^-24 each, and one to spare.
+/// Error of a place that f32 gives, as a share of it: three roundings of 2^-24 each, and one to spare.
 const PLACE_ERROR: f32 = 1.0 / EXACT;
 
 /// Largest intensities for which f32 holds a bin's width and its inverse, whatever the range.
@@ -193,8 +188,8 @@ fn equalise_set(set: &[f32], survey: &Survey, bins: usize, out: &mut [f32]) {
             *out = table[usize::from(index)];
         }
     } else {
-        halves.place(set, out);
-        Curve::of(&halves, &halves.counts(out)).map(set, out);
+        let counts = halves.counts(set, out);
+        Curve::of(&halves, &counts).map(set, out);
     }
 }
 
@@ -227,18 +222,9 @@ impl Tally {
         let low = whole(low);
         let mut indices = vec![0u16; set.len()];
         above(set, low, &mut indices);
-        // Counts in turn: equal neighbours, as in the background, then need not wait for each other.
-        let mut turns = vec![[0u32; TURNS]; values];
-        let (groups, rest) = indices.as_chunks::<TURNS>();
-        for group in groups {
-            for (turn, &index) in group.iter().enumerate() {
-                turns[usize::from(index)][turn] += 1;
-            }
-        }
-        for &index in rest {
-            turns[usize::from(index)][0] += 1;
-        }
-        Some(Self { low, indices, counts: turns.into_iter().map(|turns| turns.iter().sum()).collect() })
+        let mut counters = Counters::new(values);
+        counters.add(&indices, usize::from);
+        Some(Self { low, indices, counts: counters.sums() })
     }
 
     /// Each whole number from the smallest to the largest.
@@ -247,9 +233,37 @@ impl Tally {
     }
 }
 
+/// A histogram, each count in several parts that take turns: equal neighbours, as in the background, then need not wait for
+/// each other.
+struct Counters(Vec<[u32; TURNS]>);
+
+impl Counters {
+    fn new(bins: usize) -> Self {
+        Self(vec![[0; TURNS]; bins])
+    }
+
+    /// * `bin`: that of a member of the set.
+    fn add<T: Copy>(&mut self, set: &[T], bin: impl Fn(T) -> usize) {
+        let (groups, rest) = set.as_chunks::<TURNS>();
+        for group in groups {
+            for (turn, &member) in group.iter().enumerate() {
+                self.0[bin(member)][turn] += 1;
+            }
+        }
+        for &member in rest {
+            self.0[bin(member)][0] += 1;
+        }
+    }
+
+    fn sums(self) -> Vec<u32> {
+        self.0.into_iter().map(|turns| turns.iter().sum()).collect()
+    }
+}
+
 /// The map from intensity to the share of a set below it.
 struct Curve {
-    pieces: Vec<Piece>,
+    /// The numbers of each [`Piece`], in its order.
+    pieces: Vec<f32x4>,
 }
 
 /// The straight piece of the map over one half of a bin.
@@ -286,16 +300,30 @@ impl Curve {
             pieces.extend([piece, piece]);
         }
         pieces.push(level(shares[shares.len() - 1]));
-        Self { pieces }
+        let row = |piece: Piece| f32x4::from([piece.from, piece.share, piece.slope, piece.most]);
+        Self { pieces: pieces.into_iter().map(row).collect() }
     }
 
     /// * `out`: `[set]`, the half in which each lies, as [`Halves::place`] leaves it; overwritten.
     fn map(&self, set: &[f32], out: &mut [f32]) {
-        for (out, &voxel) in out.iter_mut().zip(set) {
-            let Piece { from, share, slope, most } = self.pieces[out.to_bits() as usize];
-            let value = share + (voxel - from) * slope;
-            *out = if value < most { value } else { most };
-        }
+        map(&self.pieces, set, out);
+    }
+}
+
+/// [`Curve::map`], four voxels at once: their pieces are loaded whole and turned, as look-ups are what takes the time.
+#[multiversion::multiversion(targets("x86_64+avx2"))]
+fn map(pieces: &[f32x4], set: &[f32], out: &mut [f32]) {
+    let mapped = |places: [f32; 4], voxels: [f32; 4]| {
+        let [from, share, slope, most] = f32x4::transpose(places.map(|half| pieces[half.to_bits() as usize]));
+        (share + (f32x4::from(voxels) - from) * slope).fast_min(most).to_array()
+    };
+    let (groups, rest) = set.as_chunks::<4>();
+    let (outs, out_rest) = out.as_chunks_mut::<4>();
+    for (out, &voxels) in outs.iter_mut().zip(groups) {
+        *out = mapped(*out, voxels);
+    }
+    for (out, &voxel) in out_rest.iter_mut().zip(rest) {
+        *out = mapped([*out; 4], [voxel; 4])[0];
     }
 }
 
@@ -304,69 +332,12 @@ fn floor(x: f64) -> u32 {
     (x - 0.5 + ROUND).to_bits() as u32 & 0x7FFF_FFFF
 }
 
-/// A whole number smaller than [`EXACT`] as an integer; faster than a cast, which looks for NaN and limits.
-fn whole(number: f32) -> i32 {
-    (number + ROUND_SHORT).to_bits().cast_signed() - ROUND_SHORT.to_bits().cast_signed()
-}
-
-/// What one pass tells of a set.
-struct Survey {
-    /// Smallest number; infinite for an empty set.
-    low: f32,
-    /// Largest number; negative infinite for an empty set.
-    high: f32,
-    /// Whether no number is NaN or infinite.
-    is_finite: bool,
-    /// Whether all are whole, as far as those below [`EXACT`] are concerned; no for -0, which no table has.
-    is_whole: bool,
-}
-
-/// Wider vectors where the processor has them; the same result, since each number is looked at by itself.
-#[multiversion::multiversion(targets("x86_64+avx2"))]
-fn surveyed(set: &[f32]) -> Survey {
-    // Side by side, so that they become vector instructions.
-    let mut low = [f32::INFINITY; LANES];
-    let mut high = [f32::NEG_INFINITY; LANES];
-    let (mut zero, mut part) = ([0f32; LANES], [0u32; LANES]);
-    let (chunks, rest) = set.as_chunks::<LANES>();
-    // Numbers that are there already change nothing.
-    let mut last = [[rest.first().copied().unwrap_or_default(); LANES]];
-    last[0][..rest.len()].copy_from_slice(rest);
-    for chunks in [chunks, if rest.is_empty() { &[] } else { &last }] {
-        for numbers in chunks {
-            for ((low, high), &v) in low.iter_mut().zip(&mut high).zip(numbers) {
-                *low = if v < *low { v } else { *low };
-                *high = if v > *high { v } else { *high };
-            }
-            for (part, &v) in part.iter_mut().zip(numbers) {
-                *part |= ((v + ROUND_SHORT) - ROUND_SHORT).to_bits() ^ v.to_bits();
-            }
-            // 0 times a finite number is 0, and NaN otherwise, which stays.
-            for (zero, &v) in zero.iter_mut().zip(numbers) {
-                *zero += 0.0 * v;
-            }
-        }
-    }
-    Survey {
-        low: low.into_iter().fold(f32::INFINITY, f32::min),
-        high: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
-        is_finite: !zero.iter().any(|zero| zero.is_nan()),
-        is_whole: part.iter().all(|&bits| bits == 0),
-    }
-}
-
-impl Survey {
-    fn of(set: &[f32]) -> Self {
-        surveyed(set)
-    }
-}
-
-/// The half of each intensity, as [`Halves::place`] leaves it, from the place that f32 gives; whether one of them lies within
-/// `slack` halves of an edge, so that the guess may be wrong.
+/// The half of each intensity, as [`Halves::place`] leaves it, from the place that f32 gives; whether one of them lies so near
+/// to an edge that the guess may be wrong.
 ///
 /// * `low`: where the first half begins; * `scale`: halves per unit of intensity.
 #[multiversion::multiversion(targets("x86_64+avx2"))]
-fn guess(set: &[f32], out: &mut [f32], low: f32, scale: f32, slack: f32) -> bool {
+fn guess(set: &[f32], out: &mut [f32], low: f32, scale: f32) -> bool {
     let mut is_near = 0u32;
     // Without look-ups, so that it becomes vector instructions.
     for (out, &voxel) in out.iter_mut().zip(set) {
@@ -375,7 +346,7 @@ fn guess(set: &[f32], out: &mut [f32], low: f32, scale: f32, slack: f32) -> bool
         let beyond = place - (rounded - ROUND_SHORT);
         let edge = rounded.to_bits().wrapping_sub(ROUND_SHORT.to_bits());
         // The smallest lies on the lowest edge, without any error.
-        is_near |= u32::from(beyond.abs() < slack) & u32::from(edge > 0);
+        is_near |= u32::from(beyond.abs() < PLACE_ERROR * place);
         *out = f32::from_bits(edge.wrapping_sub(u32::from(beyond < 0.0)));
     }
     is_near > 0
@@ -423,11 +394,17 @@ impl Halves {
 
     /// Finds the half of each intensity; * `out`: `[set]`, overwritten by its number, as the bits of an integer.
     fn place(&self, set: &[f32], out: &mut [f32]) {
-        let (low, scale, slack) = (self.low, self.scale as f32, PLACE_ERROR * self.len() as f32);
+        self.place_blocks(set, out, |_| ());
+    }
+
+    /// [`Halves::place`]; * `each`: is shown the places of each block.
+    fn place_blocks(&self, set: &[f32], out: &mut [f32], mut each: impl FnMut(&[f32])) {
+        let (low, scale) = (self.low, self.scale as f32);
         for (set, out) in set.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-            if guess(set, out, low, scale, slack) {
+            if guess(set, out, low, scale) {
                 out.iter_mut().zip(set).for_each(|(out, &voxel)| *out = f32::from_bits(self.half(voxel)));
             }
+            each(out);
         }
     }
 
@@ -438,20 +415,11 @@ impl Halves {
         guess + u32::from(voxel >= upper) - u32::from(voxel < lower)
     }
 
-    /// Intensities in each half; * `places`: as [`Halves::place`] leaves them.
-    fn counts(&self, places: &[f32]) -> Vec<u32> {
-        // In turn: equal neighbours then need not wait for each other.
-        let mut turns = vec![[0u32; TURNS]; self.len()];
-        let (groups, rest) = places.as_chunks::<TURNS>();
-        for group in groups {
-            for (turn, half) in group.iter().enumerate() {
-                turns[half.to_bits() as usize][turn] += 1;
-            }
-        }
-        for half in rest {
-            turns[half.to_bits() as usize][0] += 1;
-        }
-        turns.into_iter().map(|turns| turns.iter().sum()).collect()
+    /// [`Halves::place`], and how many intensities lie in each half.
+    fn counts(&self, set: &[f32], out: &mut [f32]) -> Vec<u32> {
+        let mut counters = Counters::new(self.len());
+        self.place_blocks(set, out, |places| counters.add(places, |half| half.to_bits() as usize));
+        counters.sums()
     }
 }
 
@@ -559,9 +527,7 @@ mod tests {
     }
 
     fn counts(halves: &Halves, set: &[f32]) -> Vec<u32> {
-        let mut places = vec![0.0; set.len()];
-        halves.place(set, &mut places);
-        halves.counts(&places)
+        halves.counts(set, &mut vec![0.0; set.len()])
     }
 
     #[test]
