@@ -12,12 +12,13 @@
 //! Source: S. M. Smith, "Fast robust automated brain extraction", Human Brain Mapping 17(3), 2002.
 
 use crate::fill::voxels_inside;
-use crate::head::{Head, survey};
+use crate::head::survey;
 use crate::mesh::Mesh;
 use crate::rim::peel;
+use crate::scalp::Scalp;
 use crate::shading::{Shading, measure};
 use crate::start::from_mask;
-use crate::surface::{Forces, Rest, Sampler, edge_sharpness, settle};
+use crate::surface::{Field, Forces, Rest, Sampler, edge_sharpness, settle};
 use sdk::{Context, Grid, Image, JsonSchema, Mask, OperatorError};
 use serde::{Deserialize, Serialize};
 
@@ -188,8 +189,7 @@ pub struct Brain {
 
 /// What surfaces grow on, and from where.
 struct Ground {
-    sampler: Sampler,
-    head: Head,
+    field: Field,
     shading: Shading,
     /// 162 vertices, within the brain.
     start: Mesh,
@@ -262,15 +262,16 @@ pub fn find_brain_from(
     ctx.progress(0.1, "head measured");
     let shading = Shading::none(image.grid());
     let sampler = Sampler::new(image, &head, &shading, ctx)?;
-    let mut ground = Ground { sampler, head, shading, start };
+    let mut ground = Ground { field: Field { sampler, head, scalp: None }, shading, start };
     let outline = choose(&ground, options, &MOST_ITERATIONS[..OUTLINE_MESHES], ctx)?;
     ctx.progress(0.4, "brain outlined");
     let inside = voxels_inside(&outline.mesh, image.grid(), ctx)?;
     if let Some((shading, tissue)) = measure(image, &inside, &head) {
         head.tissue = tissue;
         let sampler = Sampler::new(image, &head, &shading, ctx)?;
-        ground = Ground { sampler, head, shading, ..ground };
+        ground = Ground { field: Field { sampler, head, scalp: None }, shading, ..ground };
     }
+    ground.field.scalp = Scalp::of(image, &head, &outline.mesh);
     let fit = choose(&ground, options, &MOST_ITERATIONS, ctx)?;
     ctx.progress(0.9, "surface at rest");
     judged(fit, &ground, image, options, ctx)
@@ -284,7 +285,7 @@ fn judged(
     options: &Options,
     ctx: &Context,
 ) -> Result<Brain, OperatorError> {
-    let Ground { sampler, head, shading, .. } = ground;
+    let Ground { field: Field { sampler, head, .. }, shading, .. } = ground;
     let sharpness = edge_sharpness(&fit.mesh, sampler);
     let mut voxels = voxels_inside(&fit.mesh, image.grid(), ctx)?;
     let dark = |n: usize| shading.even(image.voxels()[n], image.grid().index(n)) < head.tissue[0];
@@ -328,7 +329,7 @@ fn choose(ground: &Ground, options: &Options, most: &[usize], ctx: &Context) -> 
             return Ok(fit);
         }
         tracing::debug!(fraction, share = fit.head_share, "not the proportions of a brain");
-        let sharpness = edge_sharpness(&fit.mesh, &ground.sampler);
+        let sharpness = edge_sharpness(&fit.mesh, &ground.field.sampler);
         if sharpest.as_ref().is_none_or(|(best, _)| sharpness > *best) {
             sharpest = Some((sharpness, fit));
         }
@@ -355,14 +356,15 @@ fn grow_unfolded(
 
 /// Grows a surface from the start on ever finer meshes.
 fn grow(ground: &Ground, forces: &Forces, most: &[usize], ctx: &Context) -> Result<Fit, OperatorError> {
-    let Ground { sampler, head, start, .. } = ground;
+    let Ground { field, start, .. } = ground;
+    let head = &field.head;
     let mut mesh = start.clone();
-    let mut rest = settle(&mut mesh, sampler, head, forces, most[0], ctx)?;
+    let mut rest = settle(&mut mesh, field, forces, most[0], ctx)?;
     for (n, &most) in most.iter().enumerate().skip(1) {
         mesh = mesh.refined();
         let finest = n + 1 == MOST_ITERATIONS.len();
         let forces = if finest && head.thick { forces.on_thick_slices() } else { *forces };
-        let finer = settle(&mut mesh, sampler, head, &forces, most, ctx)?;
+        let finer = settle(&mut mesh, field, &forces, most, ctx)?;
         rest = Rest { iterations: rest.iterations + finer.iterations, ..finer };
     }
     let head_mm3 = 4.0 / 3.0 * std::f64::consts::PI * head.radius_mm.powi(3);

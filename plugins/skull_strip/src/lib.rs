@@ -8,6 +8,7 @@ pub mod fill;
 pub mod head;
 pub mod mesh;
 pub mod rim;
+pub mod scalp;
 pub mod shading;
 pub mod skull;
 pub mod start;

@@ -12,6 +12,7 @@
 
 use crate::head::Head;
 use crate::mesh::{Mesh, Point, dot, minus, plus};
+use crate::scalp::Scalp;
 use crate::shading::Shading;
 use sdk::{Affine, Context, Image, OperatorError};
 
@@ -28,6 +29,8 @@ const RADII_MM: [f64; 2] = [3.33, 15.0];
 const NORMAL_STEP: f64 = 0.05;
 /// Exponent that spreads the useful thresholds evenly over 0..1 (as in the published program).
 const FRACTION_EXPONENT: f64 = 0.275;
+/// Force where brain cannot be: half of what nothing at all under the surface gives, which is enough to stop any other.
+const RETREAT: f64 = -1.0;
 /// Iterations between two looks at the image: a vertex moves by a twentieth of an edge, less than a sample, in between.
 const LOOK_EVERY: usize = 2;
 /// Iterations between two looks at edge length, rest and cancellation.
@@ -62,6 +65,40 @@ pub struct Forces {
     pub gradient: f64,
     /// Multiple of the smoothness force: 1 as published.
     pub stiffness: f64,
+}
+
+/// What a surface grows on.
+pub struct Field {
+    /// What the image shows.
+    pub sampler: Sampler,
+    /// Where it is.
+    pub head: Head,
+    /// What bounds it above, once that is known.
+    pub scalp: Option<Scalp>,
+}
+
+impl Field {
+    /// Outward where all under the surface is brain, inward where something else lies under it or the scalp is near; -2..=2.
+    fn force(&self, place: Point, normal: Point, forces: &Forces) -> f64 {
+        let Self { sampler, head, scalp } = self;
+        if scalp.as_ref().is_some_and(|scalp| scalp.is_near(place)) {
+            return RETREAT;
+        }
+        let step = sampler.voxel_step(normal.map(|x| -STEP_MM * x));
+        let mut voxel = sampler.voxel(place);
+        let (mut least, mut most) = (f32::INFINITY, 0f32);
+        for sample in 1..=LOOK_DEEP_STEPS {
+            (0..3).for_each(|axis| voxel[axis] += step[axis]);
+            let value = sampler.at(voxel);
+            least = least.min(value);
+            if sample <= LOOK_NEAR_STEPS {
+                most = most.max(value);
+            }
+        }
+        let lift = forces.gradient * (place[2] - head.centre[2]) / head.radius_mm;
+        let share = (forces.fraction + lift).clamp(0.0, 1.0).powf(FRACTION_EXPONENT);
+        2.0 * (f64::from(least) / f64::from(most).max(LEAST_BRIGHT) - share)
+    }
 }
 
 /// Likeness to brain at world points, by trilinear interpolation; 0 outside the image.
@@ -171,8 +208,7 @@ pub struct Rest {
 /// When the run is cancelled.
 pub fn settle(
     mesh: &mut Mesh,
-    sampler: &Sampler,
-    head: &Head,
+    field: &Field,
     forces: &Forces,
     most: usize,
     ctx: &Context,
@@ -188,7 +224,7 @@ pub fn settle(
         for iteration in 0..PERIOD {
             mesh.normals(&mut normals);
             if iteration % LOOK_EVERY == 0 {
-                let push = |v: usize| intensity_force(mesh.vertices[v], normals[v], sampler, head, forces);
+                let push = |v: usize| field.force(mesh.vertices[v], normals[v], forces);
                 pushes.iter_mut().enumerate().for_each(|(v, out)| *out = push(v));
             }
             for (v, out) in steps.iter_mut().enumerate() {
@@ -234,24 +270,6 @@ fn curvature_weight(along: f64, edge_mm: f64) -> f64 {
     let (middle, steepness) = (f64::midpoint(tight, wide), 6.0 / (tight - wide));
     let curvature = 2.0 * along.abs() / (edge_mm * edge_mm);
     f64::midpoint(1.0, (steepness * (curvature - middle)).tanh())
-}
-
-/// Outward where all under the surface is brain, inward where something else lies under it; -2..=2.
-fn intensity_force(place: Point, normal: Point, sampler: &Sampler, head: &Head, forces: &Forces) -> f64 {
-    let step = sampler.voxel_step(normal.map(|x| -STEP_MM * x));
-    let mut voxel = sampler.voxel(place);
-    let (mut least, mut most) = (f32::INFINITY, 0f32);
-    for sample in 1..=LOOK_DEEP_STEPS {
-        (0..3).for_each(|axis| voxel[axis] += step[axis]);
-        let value = sampler.at(voxel);
-        least = least.min(value);
-        if sample <= LOOK_NEAR_STEPS {
-            most = most.max(value);
-        }
-    }
-    let lift = forces.gradient * (place[2] - head.centre[2]) / head.radius_mm;
-    let share = (forces.fraction + lift).clamp(0.0, 1.0).powf(FRACTION_EXPONENT);
-    2.0 * (f64::from(least) / f64::from(most).max(LEAST_BRIGHT) - share)
 }
 
 #[cfg(test)]
