@@ -24,9 +24,9 @@ const START_RADII: f64 = 2.0;
 const MARCH_MM: f64 = 1.0;
 /// Samples brighter than air, one after the other, that are scalp and not noise or a ghost.
 const IN_A_ROW: usize = 3;
-/// Dark samples, one after the other, that are air: more than the compact bone of a skull is thick, which is as dark, and which
-/// a ray meets first where the top of the head is out of view.
-const AIR_IN_A_ROW: usize = 8;
+/// Dark samples, one after the other, that are air: more than a skull is thick, which is as dark, and which a ray meets first
+/// where the top of the head is out of view.
+const AIR_IN_A_ROW: usize = 12;
 /// Elevation below which is a side, and above which the surface is bounded, degrees. Ears and jaw lie below 0.
 const UPPER_DEG: f64 = 30.0;
 /// Least depth above, as a share of the median at the sides. In the masks that others made of three patients and Colin27, all
@@ -37,10 +37,12 @@ const LEAST_SHARE: f64 = 0.7;
 #[derive(Debug)]
 pub struct Scalp {
     centre: Point,
-    /// From the centre to the scalp's outer border in each direction, mm; infinite where the view ends before.
+    /// From the centre to the scalp's outer border in each direction, mm; infinite where the view ends before, from the side up.
     reach_mm: Vec<f32>,
     /// Least depth of brain under it, above.
     least_mm: f64,
+    /// Radius around the centre in which no place is nearer than that.
+    free_mm: f64,
 }
 
 impl Scalp {
@@ -50,26 +52,42 @@ impl Scalp {
     pub fn of(image: &Image, head: &Head, outline: &Mesh) -> Option<Self> {
         let to_voxel = image.grid().world_to_voxel()?;
         let shape = image.grid().shape;
-        let at = |place: Point| {
-            let index = to_voxel.point(place).map(f64::round);
-            let is_inside = (0..3).all(|axis| index[axis] >= 0.0 && index[axis] < shape[axis] as f64);
-            is_inside.then(|| image.at(index.map(|x| x as usize)))
-        };
+        let start_mm = START_RADII * head.radius_mm;
         let reach = |n: usize| {
             let (elevation, azimuth) = ((n / COLUMNS) as f64 * STEP_DEG, (n % COLUMNS) as f64 * STEP_DEG);
             let (up, side) = elevation.to_radians().sin_cos();
             let (y, x) = azimuth.to_radians().sin_cos();
-            let along = |mm: f64| at(plus(head.centre, mm, [side * x, side * y, up]));
-            reach_mm(along, START_RADII * head.radius_mm, head.air)
+            let out = [side * x, side * y, up];
+            let start = to_voxel.point(plus(head.centre, start_mm, out));
+            let step = to_voxel.vector(out.map(|x| -MARCH_MM * x));
+            let samples = (0..(start_mm / MARCH_MM) as usize).map(|n| {
+                let index = plus(start, n as f64, step).map(f64::round);
+                let is_inside = (0..3).all(|axis| index[axis] >= 0.0 && index[axis] < shape[axis] as f64);
+                is_inside.then(|| image.at(index.map(|x| x as usize)))
+            });
+            border(samples, head.air).map_or(f32::INFINITY, |n| (start_mm - n as f64 * MARCH_MM) as f32)
         };
-        let reach_mm = (0..ROWS * COLUMNS).map(reach).collect();
-        let mut scalp = Self { centre: head.centre, reach_mm, least_mm: 0.0 };
+        let mut reach_mm: Vec<f32> = (0..ROWS * COLUMNS).map(reach).collect();
+        // Beyond the edge of a view that cuts the head, the scalp lies at least as far out as at that edge.
+        for n in COLUMNS..reach_mm.len() {
+            if reach_mm[n].is_infinite() {
+                reach_mm[n] = reach_mm[n - COLUMNS];
+            }
+        }
+        let nearest_mm = f64::from(reach_mm.iter().copied().fold(f32::INFINITY, f32::min));
+        let mut scalp = Self { centre: head.centre, reach_mm, least_mm: 0.0, free_mm: 0.0 };
         scalp.least_mm = LEAST_SHARE * scalp.usual_mm(outline);
+        scalp.free_mm = (nearest_mm - scalp.least_mm).max(0.0);
         Some(scalp)
     }
 
     /// Whether a place is nearer to the scalp above than a brain comes.
     pub fn is_near(&self, place: Point) -> bool {
+        // Most places are told apart without their angles.
+        let away = minus(place, self.centre);
+        if away[2] < 0.0 || dot(away, away) < self.free_mm * self.free_mm {
+            return false;
+        }
         let (elevation, depth_mm) = self.depth(place);
         elevation > UPPER_DEG && depth_mm < self.least_mm
     }
@@ -98,27 +116,24 @@ impl Scalp {
     }
 }
 
-/// How far the head reaches along a ray, mm, looked for from outside; infinite where the view begins within the head, or where
-/// there is none.
+/// Which sample of a ray from outside is the first of the head; `None` where the view begins within it, or there is none.
 ///
-/// * `along`: the intensity at a distance from the centre, `None` beyond the view.
-fn reach_mm(along: impl Fn(f64) -> Option<f32>, start_mm: f64, air: f32) -> f32 {
+/// * `samples`: intensities, `None` beyond the view; * `air`: border between air and head.
+fn border(samples: impl Iterator<Item = Option<f32>>, air: f32) -> Option<usize> {
     let (mut dark, mut bright) = (0, 0);
     let mut is_air_seen = false;
-    for n in 0..(start_mm / MARCH_MM) as usize {
-        let mm = start_mm - n as f64 * MARCH_MM;
-        match along(mm) {
+    for (n, sample) in samples.enumerate() {
+        match sample {
             None => (dark, bright, is_air_seen) = (0, 0, false),
             Some(value) if value > air => (dark, bright) = (0, bright + 1),
             Some(_) => (dark, bright) = (dark + 1, 0),
         }
         is_air_seen |= dark == AIR_IN_A_ROW;
         if bright == IN_A_ROW {
-            let border_mm = mm + (IN_A_ROW - 1) as f64 * MARCH_MM;
-            return if is_air_seen { border_mm as f32 } else { f32::INFINITY };
+            return is_air_seen.then_some(n + 1 - IN_A_ROW);
         }
     }
-    f32::INFINITY
+    None
 }
 
 #[cfg(test)]
@@ -165,9 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn where_the_view_ends_or_the_head_is_stripped_nothing_is_bound() {
+    fn a_brain_may_reach_the_edge_of_a_view_that_cuts_the_head() {
         let cut = Scalp::of(&ball(60.0), &HEAD, &Mesh::sphere([0.0; 3], 76.0, 3)).expect("a grid");
         assert!(!cut.is_near([0.0, 0.0, 58.0]));
+        assert!(cut.is_near([71.0, 0.0, 50.0]), "{}", cut.least_mm);
+    }
+
+    #[test]
+    fn a_head_that_is_stripped_has_no_bound() {
         let stripped = Scalp::of(&ball(120.0), &HEAD, &Mesh::sphere([0.0; 3], 90.0, 3)).expect("a grid");
         assert!(!stripped.is_near([0.0, 0.0, 87.0]), "{}", stripped.least_mm);
     }
